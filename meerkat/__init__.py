@@ -1,0 +1,133 @@
+"""meerkat: the domain of durable agent sessions. Values in, values out.
+
+No thread, clock, chance or logging set-up is in this package; the stores are its one part
+that does I/O. The running system is in the package ``actors``.
+"""
+
+from meerkat.bindings import (
+    RuntimeBuildMode,
+    SessionOwned,
+    SessionRuntimeBindings,
+    StandaloneEphemeral,
+)
+from meerkat.codec import from_json, to_json
+from meerkat.drivers import EphemeralRuntimeDriver, PersistentRuntimeDriver
+from meerkat.epoch import EpochCursorSnapshot, EpochCursorState
+from meerkat.events import EventGap, RuntimeEventEnvelope
+from meerkat.identifiers import (
+    IdempotencyKey,
+    InputId,
+    LogicalRuntimeId,
+    OperationId,
+    RunId,
+    RuntimeEpochId,
+    RuntimeEventId,
+    SessionId,
+    SupersessionKey,
+)
+from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.inputs import (
+    ContinuationInput,
+    External,
+    ExternalEventInput,
+    Flow,
+    FlowStepInput,
+    Input,
+    OperationInput,
+    Operator,
+    Peer,
+    PeerInput,
+    PeerMessage,
+    PeerRequest,
+    PeerResponseProgress,
+    PeerResponseTerminal,
+    PromptInput,
+    System,
+)
+from meerkat.interfaces import RunContext, RuntimeControlPlane, RuntimeDriver
+from meerkat.operations_registry import OpsLifecycleRegistry
+from meerkat.outcomes import (
+    Accepted,
+    AcceptOutcome,
+    CompletionHandle,
+    CompletionOutcome,
+    Deduplicated,
+    Rejected,
+)
+from meerkat.policy import PolicyDecision, PolicyTable
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.reports import (
+    DestroyReport,
+    RecoveryReport,
+    RecycleReport,
+    ResetReport,
+    RetireReport,
+)
+from meerkat.runs import RunOutput, StagedInput, WakeReason
+from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.stored_input import StoredInputState
+
+__all__ = [
+    "AcceptOutcome",
+    "Accepted",
+    "CompletionHandle",
+    "CompletionOutcome",
+    "ContinuationInput",
+    "Deduplicated",
+    "DestroyReport",
+    "EphemeralRuntimeDriver",
+    "EpochCursorSnapshot",
+    "EpochCursorState",
+    "EventGap",
+    "External",
+    "ExternalEventInput",
+    "Flow",
+    "FlowStepInput",
+    "IdempotencyKey",
+    "Input",
+    "InputId",
+    "InputPhase",
+    "InputState",
+    "LogicalRuntimeId",
+    "OperationId",
+    "OperationInput",
+    "Operator",
+    "OpsLifecycleRegistry",
+    "Peer",
+    "PeerInput",
+    "PeerMessage",
+    "PeerRequest",
+    "PeerResponseProgress",
+    "PeerResponseTerminal",
+    "PersistentRuntimeDriver",
+    "PolicyDecision",
+    "PolicyTable",
+    "PromptInput",
+    "RecoveryReport",
+    "RecycleReport",
+    "Rejected",
+    "ResetReport",
+    "RetireReport",
+    "RunBoundaryReceipt",
+    "RunContext",
+    "RunId",
+    "RunOutput",
+    "RuntimeBuildMode",
+    "RuntimeControlPlane",
+    "RuntimeDriver",
+    "RuntimeEpochId",
+    "RuntimeEventEnvelope",
+    "RuntimeEventId",
+    "RuntimeState",
+    "SessionId",
+    "SessionOwned",
+    "SessionRuntimeBindings",
+    "StagedInput",
+    "StandaloneEphemeral",
+    "StoredInputState",
+    "SupersessionKey",
+    "System",
+    "WakeReason",
+    "from_json",
+    "to_json",
+]

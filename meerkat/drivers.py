@@ -1,0 +1,381 @@
+"""Drivers that work alone: one runtime, no threads, no actors.
+
+Each call decides, commits and only then takes the change into memory, so a call that
+raises has changed nothing. A driver that does not know whether its commit happened drops
+its memory and rebuilds it from the store before it answers anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar, cast
+
+from meerkat import kernel
+from meerkat.admission import encode_input
+from meerkat.conversation import Conversation
+from meerkat.errors import CommitUnknown, Fenced, RuntimeNotReady
+from meerkat.event_log import envelope_of, first_sequence
+from meerkat.events import RuntimeEventEnvelope
+from meerkat.identifiers import (
+    InputId,
+    LogicalRuntimeId,
+    RunId,
+    RuntimeEpochId,
+    SessionId,
+    as_runtime_id,
+)
+from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.inputs import Durability, Input
+from meerkat.kernel.memory import Rules
+from meerkat.loading import known_input, load_memory, recovery_of
+from meerkat.outcomes import AcceptOutcome
+from meerkat.pending_commit import PendingCommit
+from meerkat.policy import Lane, Signal
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.reports import (
+    DestroyReport,
+    RecoveryReport,
+    RecycleReport,
+    ResetReport,
+    RetireReport,
+    StopReport,
+)
+from meerkat.runs import RunOutput, StagedInput
+from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.store.protocol import RuntimeStore
+from meerkat.stored_input import StoredInputState
+
+R = TypeVar("R")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Driver:
+    """What both drivers do; they differ in where a transition is made durable."""
+
+    def __init__(
+        self,
+        runtime_id: LogicalRuntimeId | str,
+        *,
+        rules: Rules | None = None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.runtime_id = as_runtime_id(runtime_id)
+        self._rules = rules or Rules()
+        self._now = now
+        self._events: list[RuntimeEventEnvelope] = []
+        self._next_event = 1
+        self._signal = Signal.NONE
+        self._staged: StagedInput | None = None
+        self._conversation: Conversation | None = None
+
+    @property
+    def _memory(self) -> kernel.RuntimeMemory:
+        raise TypeError("use EphemeralRuntimeDriver or PersistentRuntimeDriver")
+
+    @property
+    def _remembered(self) -> RuntimeStore | None:
+        return None
+
+    def _make_durable(self, transition: kernel.Transition) -> None:
+        """Commit a transition, or raise."""
+
+    def _do(self, command: kernel.Command, _reply: type[R]) -> R:
+        memory, now = self._memory, self._now()
+        transition = kernel.decide(memory, command, now)
+        self._make_durable(transition)
+        memory.apply(transition)
+        self._release(transition, now)
+        return cast("R", transition.reply)
+
+    def _release(self, transition: kernel.Transition, now: datetime) -> None:
+        for effect in transition.effects:
+            if isinstance(effect, kernel.Emit):
+                envelope = envelope_of(self.runtime_id, self._next_event, now, effect)
+                self._events.append(envelope)
+                self._next_event += 1
+            elif isinstance(effect, kernel.Signalled):
+                self._signal = max(self._signal, effect.signal)
+            elif isinstance(effect, kernel.StartRun):
+                self._staged = effect.primitive
+
+    # --- the driver interface -----------------------------------------------------------
+
+    def accept_input(self, input: Input) -> AcceptOutcome:  # noqa: A002
+        """Offer an input; a durable or derived one is on disk when this returns.
+
+        Raises InputValidationFailed, RuntimeNotReady, RuntimeDestroyed, Overloaded and
+        StoreError; nothing has changed then.
+        """
+        payload = encode_input(input, self._rules.limits.payload_bytes_max)
+        known = known_input(self._remembered, self.runtime_id, input)
+        return self._do(kernel.AcceptInput(input, payload, known), AcceptOutcome)
+
+    def on_runtime_event(self, envelope: RuntimeEventEnvelope) -> None:
+        """Put a host's event in order with the rest; a repeated id is dropped."""
+        self._do(kernel.PublishEvent(envelope), object)
+
+    def recover(self) -> RecoveryReport:
+        """Put right what a crash left. Recovering twice gives the same."""
+        memory = self._memory
+        return self._do(recovery_of(self._remembered, memory), RecoveryReport)
+
+    def runtime_state(self) -> RuntimeState:
+        """What the runtime is doing."""
+        return self._memory.head.phase.state
+
+    def input_state(self, input_id: InputId) -> InputState | None:
+        """All that is known of an input; None for an unknown one."""
+        state = self._memory.ledger.get(input_id)
+        if state is None and self._remembered is not None:
+            return self._remembered.load_input(self.runtime_id, input_id)
+        return state
+
+    def input_phase(self, input_id: InputId) -> InputPhase | None:
+        """How far an input has come."""
+        state = self.input_state(input_id)
+        return None if state is None else state.phase
+
+    def input_last_run_id(self, input_id: InputId) -> RunId | None:
+        """The run that an input was last staged for."""
+        state = self.input_state(input_id)
+        return None if state is None else state.last_run_id
+
+    def input_last_boundary_sequence(self, input_id: InputId) -> int | None:
+        """The receipt that proves an input."""
+        state = self.input_state(input_id)
+        return None if state is None else state.last_boundary_sequence
+
+    def stored_input_state(self, input_id: InputId) -> StoredInputState | None:
+        """An input as a store keeps it."""
+        state = self.input_state(input_id)
+        return None if state is None else StoredInputState(state=state)
+
+    def active_input_ids(self) -> list[InputId]:
+        """The non-terminal inputs, in order of admission."""
+        states = sorted(self._memory.ledger.active(), key=lambda s: s.admission_sequence or 0)
+        return [state.input_id for state in states]
+
+    # --- runs ---------------------------------------------------------------------------
+
+    def start_run(self, run_id: RunId | None = None) -> StagedInput:
+        """Take the next batch in hand; RunRefused when there is none or a run is in hand."""
+        self._do(kernel.StageRun(run_id or RunId.new()), object)
+        return cast("StagedInput", self._staged)
+
+    @property
+    def current_run_id(self) -> RunId | None:
+        """The run in hand."""
+        return self._memory.head.phase.run_id
+
+    def commit_boundary(
+        self, run_id: RunId, input_ids: tuple[InputId, ...], output: RunOutput | None = None
+    ) -> RunBoundaryReceipt:
+        """Consume steered inputs while the run goes on; gives their receipt."""
+        plan = self._loaded_conversation().plan(output or RunOutput())
+        receipt = self._do(
+            kernel.CommitBoundary(run_id, input_ids, plan), RunBoundaryReceipt
+        )
+        self._loaded_conversation().apply(plan.change)
+        return receipt
+
+    def complete_run(self, run_id: RunId, output: RunOutput | None = None) -> RunBoundaryReceipt:
+        """End the run in hand: its contributors are consumed, its receipt is stored."""
+        output = output or RunOutput()
+        plan = self._loaded_conversation().plan(output)
+        receipt = self._do(kernel.CompleteRun(run_id, plan, output.result), RunBoundaryReceipt)
+        self._loaded_conversation().apply(plan.change)
+        return receipt
+
+    def fail_run(self, run_id: RunId, error: str) -> None:
+        """The run failed: its contributors go back to the head of their lane, due at once."""
+        self._fail(kernel.FailRun(run_id, error, recoverable=True, jitter=0.0))
+
+    def fail_run_for_good(self, run_id: RunId, error: str) -> None:
+        """The run failed beyond repair: its contributors are abandoned."""
+        self._fail(kernel.FailRun(run_id, error, recoverable=False, jitter=0.0))
+
+    def _fail(self, command: kernel.FailRun) -> None:
+        self._do(command, object)
+        for lane in tuple(self._memory.head.held):
+            self._do(kernel.ReleaseLane(lane), object)
+
+    def cancel_run(self, run_id: RunId) -> None:
+        """The run was cancelled: its contributors are abandoned as cancelled."""
+        self._do(kernel.CancelRun(run_id), object)
+
+    # --- control ------------------------------------------------------------------------
+
+    def attach_executor(self) -> None:
+        """Note that there is somebody to run what waits."""
+        self._do(kernel.AttachExecutor(), object)
+
+    def detach_executor(self) -> None:
+        """Note that there is nobody any more."""
+        self._do(kernel.DetachExecutor(), object)
+
+    def set_silent_intents(self, intents: frozenset[str]) -> None:
+        """Replace the set of request intents that wake nobody."""
+        self._do(kernel.SetSilentIntents(intents), object)
+
+    def retire(self) -> RetireReport:
+        """Take no more input; with an executor drain what waits, without one give it up."""
+        return self._do(kernel.Retire(), RetireReport)
+
+    def recycle(self) -> RecycleReport:
+        """Start over with all pending work kept in order."""
+        return self._do(kernel.Recycle(), RecycleReport)
+
+    def reset(self) -> ResetReport:
+        """Give everything up and begin a new epoch."""
+        return self._do(kernel.Reset(RuntimeEpochId.new()), ResetReport)
+
+    def stop(self) -> StopReport:
+        """Give everything up; only a reset revives the runtime."""
+        return self._do(kernel.Stop(), StopReport)
+
+    def destroy(self) -> DestroyReport:
+        """Give everything up, for good."""
+        return self._do(kernel.Destroy(), DestroyReport)
+
+    # --- what was let out ---------------------------------------------------------------
+
+    def drain_events(self) -> list[RuntimeEventEnvelope]:
+        """The events since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def take_signal(self) -> Signal:
+        """The strongest signal since the last call."""
+        signal, self._signal = self._signal, Signal.NONE
+        return signal
+
+    def waiting_input_ids(self, lane: Lane) -> list[InputId]:
+        """What waits in a lane, head first."""
+        return [state.input_id for state in self._memory.ledger.waiting(lane)]
+
+    def _loaded_conversation(self) -> Conversation:
+        if self._conversation is None:
+            store = self._remembered
+            snapshot = None if store is None else store.load_session_snapshot(self.runtime_id)
+            self._conversation = Conversation(snapshot)
+        return self._conversation
+
+
+class EphemeralRuntimeDriver(_Driver):
+    """One runtime in memory; it and its whole past end with this object. Not thread-safe."""
+
+    def __init__(
+        self,
+        runtime_id: LogicalRuntimeId | str,
+        *,
+        rules: Rules | None = None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        super().__init__(runtime_id, rules=rules, now=now)
+        self._in_memory = kernel.RuntimeMemory(self.runtime_id, durable=False, rules=self._rules)
+        self._do(kernel.Register(SessionId.new(), RuntimeEpochId.new()), object)
+        self._events.clear()
+
+    @property
+    def _memory(self) -> kernel.RuntimeMemory:
+        return self._in_memory
+
+
+class PersistentRuntimeDriver(_Driver):
+    """One runtime over a store. Not thread-safe.
+
+    Over a runtime that the store knows it is *initializing* until :meth:`recover` returns;
+    over a new one it is idle, and stored with its first commit.
+    """
+
+    def __init__(
+        self,
+        runtime_id: LogicalRuntimeId | str,
+        store: RuntimeStore,
+        *,
+        rules: Rules | None = None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        super().__init__(runtime_id, rules=rules, now=now)
+        self._store = store
+        self._claimed = False
+        row = store.load_runtime(self.runtime_id)
+        self._fence = 0 if row is None else row.fence
+        self._next_event = first_sequence(self._fence)
+        self._in_doubt = False
+        self._loaded = kernel.RuntimeMemory(self.runtime_id, durable=True, rules=self._rules)
+        if row is None:
+            session, epoch = SessionId.new(), RuntimeEpochId.new()
+            transition = kernel.decide(self._loaded, kernel.Register(session, epoch), now())
+            self._loaded.apply(transition)
+
+    @property
+    def _memory(self) -> kernel.RuntimeMemory:
+        if self._in_doubt:
+            self._reload()
+        return self._loaded
+
+    @property
+    def _remembered(self) -> RuntimeStore | None:
+        return self._store
+
+    def recover(self) -> RecoveryReport:
+        """Rebuild the runtime from the store and put right what a crash left.
+
+        Raises RecoveryCorruption naming an unsound row, StoreError when the store fails;
+        the driver is then as it was. RuntimeNotReady while a run is in hand.
+        """
+        if self._loaded.head.run is not None and not self._in_doubt:
+            raise RuntimeNotReady(RuntimeState.RUNNING)
+        before = (self._loaded, self._fence, self._claimed, self._in_doubt)
+        try:
+            self._read()
+            self._in_doubt = False
+            return super().recover()
+        except BaseException:
+            self._loaded, self._fence, self._claimed, self._in_doubt = before
+            raise
+
+    def _read(self) -> None:
+        row = self._store.load_runtime(self.runtime_id)
+        if row is None:
+            return
+        if row.fence != self._fence:
+            self._fence, self._claimed = row.fence, False
+        ephemeral = [
+            s for s in self._loaded.ledger.active() if s.durability is Durability.EPHEMERAL
+        ]
+        self._loaded = load_memory(
+            self._store,
+            row,
+            self._rules,
+            executor_attached=self._loaded.head.executor_attached,
+            carried_over=ephemeral,
+        )
+        self._conversation = None
+
+    def _reload(self) -> None:
+        """After a commit of unknown outcome: the store says what is true."""
+        self._read()
+        self._in_doubt = False
+        super().recover()
+
+    def _make_durable(self, transition: kernel.Transition) -> None:
+        pending = PendingCommit(self._loaded.head)
+        pending.add(transition)
+        if not pending.writes and (self._claimed or not transition.effects):
+            return
+        fence = self._fence if self._claimed else self._fence + 1
+        try:
+            self._store.commit(
+                pending.batch(self.runtime_id, expected_fence=self._fence, fence=fence)
+            )
+        except (CommitUnknown, Fenced):
+            self._in_doubt = True
+            raise
+        self._fence, self._claimed = fence, True
+

@@ -1,0 +1,104 @@
+"""Epoch cursors: how far a runtime's consumers have read its completion feed.
+
+Three numbers that only ever advance, shared by everybody who holds the same bindings. When
+they advance is the driver's and the executor side's to decide; when they are stored is the
+journal's. A cursor that is stale after a crash repeats a notice, and never loses one.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Self
+
+from attrs import field, frozen
+
+from meerkat.operations import unsigned
+
+
+@frozen(kw_only=True)
+class EpochCursorSnapshot:
+    """The cursors at one moment: a plain value that does not move. Sequences of the feed."""
+
+    agent_applied_cursor: int = field(default=0, validator=unsigned)
+    """Through here the agent has been shown what ended."""
+    runtime_observed_seq: int = field(default=0, validator=unsigned)
+    """Through here the driver has read the feed."""
+    runtime_last_injected_seq: int = field(default=0, validator=unsigned)
+    """Through here a continuation has been accepted."""
+
+
+class EpochCursorState:
+    """The cursors of one epoch, all 0 at first. Thread-safe.
+
+    ``advance_*`` takes the larger of old and new, so that a late report moves nothing back.
+    Each raises TypeError for anything but an int and ValueError for a negative one. The
+    cursors are independent here; a driver that injects advances ``observed`` first, and so
+    keeps injected <= observed <= watermark.
+    """
+
+    __slots__ = ("_cursors", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._cursors = EpochCursorSnapshot()
+
+    @classmethod
+    def from_recovered(
+        cls,
+        agent_applied_cursor: int,
+        runtime_observed_seq: int,
+        runtime_last_injected_seq: int,
+    ) -> Self:
+        """Cursors that go on from stored ones."""
+        state = cls()
+        state._cursors = EpochCursorSnapshot(
+            agent_applied_cursor=agent_applied_cursor,
+            runtime_observed_seq=runtime_observed_seq,
+            runtime_last_injected_seq=runtime_last_injected_seq,
+        )
+        return state
+
+    def snapshot(self) -> EpochCursorSnapshot:
+        """All three, as of one moment."""
+        return self._cursors  # replaced whole, so that reading it needs no lock
+
+    @property
+    def agent_applied_cursor(self) -> int:
+        """Through here the agent has been shown what ended."""
+        return self._cursors.agent_applied_cursor
+
+    @property
+    def runtime_observed_seq(self) -> int:
+        """Through here the driver has read the feed."""
+        return self._cursors.runtime_observed_seq
+
+    @property
+    def runtime_last_injected_seq(self) -> int:
+        """Through here a continuation has been accepted."""
+        return self._cursors.runtime_last_injected_seq
+
+    def advance_agent_applied_cursor(self, seq: int) -> None:
+        """The executor side has shown the agent all through ``seq``."""
+        self._advance(EpochCursorSnapshot(agent_applied_cursor=seq))
+
+    def advance_runtime_observed_seq(self, seq: int) -> None:
+        """The driver has read the feed through ``seq``."""
+        self._advance(EpochCursorSnapshot(runtime_observed_seq=seq))
+
+    def advance_runtime_last_injected_seq(self, seq: int) -> None:
+        """A continuation for all through ``seq`` was accepted."""
+        self._advance(EpochCursorSnapshot(runtime_last_injected_seq=seq))
+
+    def __repr__(self) -> str:
+        return f"EpochCursorState({self.snapshot()!r})"
+
+    def _advance(self, to: EpochCursorSnapshot) -> None:
+        with self._lock:
+            at = self._cursors
+            self._cursors = EpochCursorSnapshot(
+                agent_applied_cursor=max(at.agent_applied_cursor, to.agent_applied_cursor),
+                runtime_observed_seq=max(at.runtime_observed_seq, to.runtime_observed_seq),
+                runtime_last_injected_seq=max(
+                    at.runtime_last_injected_seq, to.runtime_last_injected_seq
+                ),
+            )

@@ -1,0 +1,222 @@
+"""Identifiers: the words things are called by.
+
+Every sort of identifier is a type of its own, and none equals another: a run id is never
+an input id, whatever UUID it carries. UUID identifiers are minted as version 7 and can be
+built from any UUID. They name; they never order. Order comes from the sequence numbers a
+driver assigns.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Self
+from uuid import UUID
+
+from attrs import field, frozen
+from uuid6 import uuid7
+
+NAMED_KEY_CHARS_MAX: Final = 512
+"""Longest idempotency or supersession key, in characters."""
+
+_RUNTIME_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,254}")
+_UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@frozen(eq=False, repr=False)
+class UuidIdentifier:
+    """A UUID under a name of its own.
+
+    Raises TypeError for anything but a ``uuid.UUID``. Immutable, hashable, safe to share.
+    """
+
+    value: UUID
+    _text: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.value, UUID):
+            raise TypeError(f"{type(self).__name__} takes a UUID, not {type(self.value).__name__}")
+        object.__setattr__(self, "_text", str(self.value))
+
+    @classmethod
+    def new(cls) -> Self:
+        """Mint a fresh identifier (UUID version 7). Thread-safe."""
+        return cls(uuid7())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the text form, lower-case and hyphenated; ValueError for any other."""
+        if not isinstance(text, str) or not _UUID_TEXT.fullmatch(text):
+            raise ValueError("expected a lower-case hyphenated UUID")
+        return cls(UUID(text))
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._text})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is type(self):
+            return self._text == other._text
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class InputId(UuidIdentifier):
+    """Names one input, for ever."""
+
+    __slots__ = ()
+
+
+class RunId(UuidIdentifier):
+    """Names one attempt of an executor at a batch of inputs."""
+
+    __slots__ = ()
+
+
+class RuntimeEventId(UuidIdentifier):
+    """Names one event envelope."""
+
+    __slots__ = ()
+
+
+class OperationId(UuidIdentifier):
+    """Names one asynchronous operation of a session."""
+
+    __slots__ = ()
+
+
+class WaitRequestId(UuidIdentifier):
+    """Names one wait for several operations."""
+
+    __slots__ = ()
+
+
+class ConversationId(UuidIdentifier):
+    """Names one conversation."""
+
+    __slots__ = ()
+
+
+class CausationId(UuidIdentifier):
+    """Names the input or event that caused another."""
+
+    __slots__ = ()
+
+
+class CorrelationId(UuidIdentifier):
+    """Ties together everything that belongs to one exchange."""
+
+    __slots__ = ()
+
+
+class RuntimeEpochId(UuidIdentifier):
+    """Names one epoch of a runtime: the time between two resets."""
+
+    __slots__ = ()
+
+
+class SessionId(UuidIdentifier):
+    """Names one agent session."""
+
+    __slots__ = ()
+
+
+@frozen(eq=False, repr=False)
+class TextIdentifier:
+    """A string under a name of its own. Immutable, hashable, safe to share."""
+
+    value: str
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.value, str):
+            raise TypeError(f"{type(self).__name__} takes a string, not {type(self.value).__name__}")
+        self._check(self.value)
+
+    def _check(self, text: str) -> None:
+        raise TypeError("use one of the named identifiers")
+
+    def __str__(self) -> str:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.value!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is type(self):
+            return self.value == other.value
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+class LogicalRuntimeId(TextIdentifier):
+    """Names one logical runtime: ``[A-Za-z0-9][A-Za-z0-9._:@/-]{0,254}``.
+
+    Raises TypeError for anything but a string and ValueError outside the grammar. It is
+    never used as a path.
+    """
+
+    __slots__ = ()
+
+    def _check(self, text: str) -> None:
+        if not _RUNTIME_ID.fullmatch(text):
+            raise ValueError(
+                f"bad runtime id {text[:80]!r}: it must start with a letter or digit and "
+                "hold 1 to 255 characters of A-Z a-z 0-9 . _ : @ / -"
+            )
+
+    @classmethod
+    def for_session(cls, session_id: SessionId) -> Self:
+        """The runtime id of a session that was given none: ``rt:session:<uuid>``."""
+        return cls(f"rt:session:{session_id}")
+
+
+class _NamedKey(TextIdentifier):
+    __slots__ = ()
+
+    def _check(self, text: str) -> None:
+        if not 1 <= len(text) <= NAMED_KEY_CHARS_MAX:
+            raise ValueError(
+                f"{type(self).__name__} holds 1 to {NAMED_KEY_CHARS_MAX} characters, "
+                f"not {len(text)}"
+            )
+
+
+class IdempotencyKey(_NamedKey):
+    """Names at most one input of a runtime, for ever. 1 to 512 characters."""
+
+    __slots__ = ()
+
+
+class SupersessionKey(_NamedKey):
+    """Scopes which later input replaces a waiting one. 1 to 512 characters."""
+
+    __slots__ = ()
+
+
+@frozen(repr=False)
+class PolicyVersion:
+    """Which edition of a policy table made a decision: an unsigned integer."""
+
+    value: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.value) is not int:
+            raise TypeError(f"a policy version is an int, not {type(self.value).__name__}")
+        if self.value < 0:
+            raise ValueError("a policy version is never negative")
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __repr__(self) -> str:
+        return f"PolicyVersion({self.value})"
+
+
+def as_runtime_id(value: LogicalRuntimeId | str) -> LogicalRuntimeId:
+    """Take a runtime id as itself or as its text; TypeError and ValueError as above."""
+    return value if isinstance(value, LogicalRuntimeId) else LogicalRuntimeId(value)

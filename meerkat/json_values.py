@@ -1,0 +1,135 @@
+"""JSON: what a document may hold, and its two byte forms.
+
+Only what every reader carries faithfully passes: no NaN, no infinities, no lone
+surrogates, integers of 64 bits, string keys, no duplicate keys, bounded depth. Nothing is
+coerced. :func:`dump` keeps the order of keys; :func:`canonical` sorts them, and is what
+digests are taken of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from meerkat.errors import DecodeError
+from meerkat.limits import JSON_DEPTH_MAX, JSON_INT_MAX, JSON_INT_MIN
+
+if TYPE_CHECKING:
+    JsonValue: TypeAlias = (
+        "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+    )
+else:
+    JsonValue = Any  # the codec reads annotations at run time, and passes any JSON as itself
+"""A JSON value in memory: None, bool, int, float, str, list (or tuple) and mapping."""
+
+_compact: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+).encode
+_sorted: Final = json.JSONEncoder(
+    ensure_ascii=False,
+    allow_nan=False,
+    check_circular=False,
+    sort_keys=True,
+    separators=(",", ":"),
+).encode
+
+
+def own(value: Any, depth: int = 0) -> Any:
+    """Copy the containers of a JSON value, so that its owner cannot change ours.
+
+    Lists and tuples become tuples, mappings dicts. Nothing is checked: :func:`check` does
+    that. What lies deeper than any legal document stays shared.
+    """
+    if depth > JSON_DEPTH_MAX + 1:
+        return value
+    if isinstance(value, list | tuple):
+        return tuple([own(item, depth + 1) for item in value])
+    if isinstance(value, Mapping):
+        return {key: own(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+def check(value: Any, where: str = "$", depth: int = 0) -> None:
+    """Refuse, with ValueError naming the place, what JSON cannot carry faithfully.
+
+    NaN, infinities and lone surrogates are left to the encoder, which refuses them.
+    """
+    if value is None or isinstance(value, str | bool | float):
+        return
+    if isinstance(value, int):
+        if not JSON_INT_MIN <= value <= JSON_INT_MAX:
+            raise ValueError(f"{where}: integer outside -2^63 .. 2^64-1")
+        return
+    if depth >= JSON_DEPTH_MAX:
+        raise ValueError(f"{where}: nested deeper than {JSON_DEPTH_MAX}")
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check(item, f"{where}[{index}]" if depth < 4 else where, depth + 1)
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{where}: a key is {type(key).__name__}, not a string")
+            check(item, f"{where}.{key[:40]}" if depth < 4 else where, depth + 1)
+        return
+    raise ValueError(f"{where}: {type(value).__name__} is not a JSON value")
+
+
+def dump(value: Any) -> bytes:
+    """Encode a checked value as UTF-8; ValueError for NaN, infinities and lone surrogates."""
+    return _encode(_compact, value)
+
+
+def canonical(value: Any) -> bytes:
+    """Encode a checked value with sorted keys, no blanks and non-ASCII as itself.
+
+    ValueError for NaN, infinities and lone surrogates.
+    """
+    return _encode(_sorted, value)
+
+
+def _encode(encode: Any, value: Any) -> bytes:
+    try:
+        return encode(value).encode()  # type: ignore[no-any-return]
+    except UnicodeEncodeError:
+        raise ValueError("text with a lone surrogate, which UTF-8 cannot carry") from None
+    except ValueError:
+        raise ValueError("NaN or an infinity, which JSON cannot carry") from None
+    except RecursionError:
+        raise ValueError(f"nested deeper than {JSON_DEPTH_MAX}") from None
+
+
+def parse(data: bytes | str) -> Any:
+    """Decode one strict JSON document; DecodeError says what is wrong with any other."""
+    try:
+        text = data if isinstance(data, str) else bytes(data).decode()
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        check(value)
+        _compact(value).encode()  # refuses escaped lone surrogates and floats that overflowed
+    except UnicodeDecodeError:
+        raise DecodeError("not UTF-8") from None
+    except UnicodeEncodeError:
+        raise DecodeError("text with a lone surrogate") from None
+    except RecursionError:
+        raise DecodeError(f"nested deeper than {JSON_DEPTH_MAX}") from None
+    except json.JSONDecodeError as error:
+        raise DecodeError(f"not JSON: {error.msg} at character {error.pos}") from None
+    except (TypeError, ValueError) as error:
+        raise DecodeError(str(error)) from None
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"duplicate key {key[:40]!r}")
+            seen.add(key)
+    return document
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")

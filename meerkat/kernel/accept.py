@@ -1,0 +1,143 @@
+"""Accepting: state, admission, idempotency, policy, replacement, lane, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from attrs import evolve
+
+from meerkat import input_lifecycle as lifecycle
+from meerkat.admission import reject_reason
+from meerkat.errors import Overloaded, RuntimeDestroyed, RuntimeNotReady
+from meerkat.events import EventCode, InputLifecycleEvent
+from meerkat.identifiers import InputId
+from meerkat.input_lifecycle import InputState
+from meerkat.inputs import Input
+from meerkat.kernel.commands import AcceptInput
+from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
+from meerkat.kernel.transition import Effect, Emit, Signalled, Transition
+from meerkat.outcomes import Accepted, Deduplicated, Rejected
+from meerkat.policy import (
+    ConsumePoint,
+    PolicyDecision,
+    QueueMode,
+    Signal,
+    refuse_impossible,
+    silence,
+)
+from meerkat.runtime_lifecycle import RuntimeState
+
+_Replace = Callable[[InputState, datetime, InputId], InputState]
+
+_REPLACE: Final[Mapping[QueueMode, tuple[_Replace, EventCode]]] = {
+    QueueMode.SUPERSEDE: (
+        lambda old, now, by: lifecycle.supersede(old, now, by=by),
+        EventCode.INPUT_SUPERSEDED,
+    ),
+    QueueMode.COALESCE: (
+        lambda old, now, into: lifecycle.coalesce(old, now, into=into),
+        EventCode.INPUT_COALESCED,
+    ),
+}
+"""queue mode → what a newer input does to the queued one of its kind and key."""
+
+
+def accept(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transition:
+    """Decide about an offered input."""
+    head, offered = memory.head, command.input
+    refuse_unless_admitting(head)
+    reason = reject_reason(offered)
+    if reason is not None:
+        told = InputLifecycleEvent(EventCode.INPUT_REJECTED, offered.id, str(reason))
+        return _only_told(head, offered, told, Rejected(reason=reason))
+    known = _known(memory, command)
+    if known is not None:
+        told = InputLifecycleEvent(
+            EventCode.INPUT_DEDUPLICATED, offered.id, related_input_id=known.input_id
+        )
+        reply = Deduplicated(
+            input_id=offered.id, existing_id=known.input_id, existing_state=known
+        )
+        return _only_told(head, offered, told, reply)
+    pending_max = memory.rules.limits.pending_inputs_max
+    if memory.ledger.active_count >= pending_max:
+        raise Overloaded("pending_inputs_max", pending_max)
+    return _admit(memory, command, now)
+
+
+def refuse_unless_admitting(head: RuntimeHead) -> None:
+    """Raise what tells the caller why no input is taken in this state."""
+    if head.phase.state is RuntimeState.DESTROYED:
+        raise RuntimeDestroyed
+    if not head.phase.admits:
+        retiring = head.phase.state is RuntimeState.RUNNING
+        raise RuntimeNotReady(RuntimeState.RETIRED if retiring else head.phase.state)
+
+
+def _known(memory: RuntimeMemory, command: AcceptInput) -> InputState | None:
+    offered, ledger = command.input, memory.ledger
+    by_key = ledger.get_by_key(offered.idempotency_key)
+    return by_key or ledger.get(offered.id) or command.known
+
+
+def _only_told(
+    head: RuntimeHead, offered: Input, event: InputLifecycleEvent, reply: object
+) -> Transition:
+    emit = Emit(event, offered.id, offered.correlation_id)
+    return Transition(head=head, effects=(emit,), reply=reply)
+
+
+def _decision_for(memory: RuntimeMemory, offered: Input) -> PolicyDecision:
+    running = memory.head.phase.state is RuntimeState.RUNNING
+    decision = refuse_impossible(memory.rules.policy.resolve(offered, running=running))
+    return silence(decision, offered, memory.head.silent_intents)
+
+
+def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transition:
+    head, offered = memory.head, command.input
+    decision = _decision_for(memory, offered)
+    accepted = InputState.of(offered, now)
+    if decision.consume_point is ConsumePoint.ON_ACCEPT:
+        state = lifecycle.consume_on_accept(accepted, now, policy=decision)
+        replaced, signal, end = None, Signal.NONE, EventCode.INPUT_CONSUMED
+    else:
+        sequence = head.next_admission_sequence
+        state = lifecycle.queue_accepted(accepted, now, policy=decision, sequence=sequence)
+        replaced, signal, end = _replaced(memory, offered, decision), decision.signal, None
+        head = evolve(
+            head,
+            next_admission_sequence=sequence + 1,
+            awake=head.awake or signal.should_wake,
+        )
+    effects: list[Effect] = [_told(offered, EventCode.INPUT_ACCEPTED)]
+    states: list[InputState] = []
+    if replaced is not None:
+        step, code = _REPLACE[decision.queue_mode]
+        states.append(step(replaced, now, offered.id))
+        event = InputLifecycleEvent(code, replaced.input_id, related_input_id=offered.id)
+        effects.append(Emit(event, offered.id, offered.correlation_id))
+    effects.append(_told(offered, end or EventCode.INPUT_QUEUED))
+    if signal is not Signal.NONE:
+        effects.append(Signalled(signal))
+    return Transition(
+        head=head,
+        states=(*states, state),
+        payload=command.payload,
+        effects=tuple(effects),
+        reply=Accepted(input_id=offered.id, policy=decision, state=state),
+    )
+
+
+def _told(offered: Input, code: EventCode) -> Emit:
+    return Emit(InputLifecycleEvent(code, offered.id), offered.id, offered.correlation_id)
+
+
+def _replaced(
+    memory: RuntimeMemory, offered: Input, decision: PolicyDecision
+) -> InputState | None:
+    key, lane = offered.supersession_key, decision.lane
+    if decision.queue_mode not in _REPLACE or key is None or lane is None:
+        return None
+    return memory.ledger.replaceable(lane, offered.kind, key)

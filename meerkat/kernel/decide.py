@@ -1,0 +1,45 @@
+"""The table from command to decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from meerkat.kernel import accept, commands, control, run_steps
+from meerkat.kernel.memory import RuntimeMemory
+from meerkat.kernel.transition import Transition
+
+_DECIDERS: Final[Mapping[type, Callable[[RuntimeMemory, Any, datetime], Transition]]] = {
+    commands.Initialize: control.initialize,
+    commands.Register: control.register,
+    commands.Unregister: control.unregister,
+    commands.AcceptInput: accept.accept,
+    commands.StageRun: run_steps.stage,
+    commands.CommitBoundary: run_steps.commit_boundary,
+    commands.CompleteRun: run_steps.complete,
+    commands.FailRun: run_steps.fail,
+    commands.CancelRun: run_steps.cancel,
+    commands.RequeueRun: run_steps.requeue,
+    commands.ReportProgress: run_steps.report_progress,
+    commands.Wake: control.wake,
+    commands.ReleaseLane: control.release_lane,
+    commands.AttachExecutor: control.attach,
+    commands.DetachExecutor: control.detach,
+    commands.SetSilentIntents: control.set_silent_intents,
+    commands.PublishEvent: control.publish,
+    commands.Retire: control.retire,
+    commands.Recycle: control.recycle,
+    commands.Reset: control.reset,
+    commands.Recover: control.recover,
+    commands.Stop: control.stop,
+    commands.Destroy: control.destroy,
+}
+
+
+def decide(memory: RuntimeMemory, command: commands.Command, now: datetime) -> Transition:
+    """Decide about one command at the time ``now``. Touches nothing.
+
+    Raises a RuntimeDriverError, and then nothing has changed.
+    """
+    return _DECIDERS[type(command)](memory, command, now)

@@ -1,0 +1,271 @@
+"""Runs: staging a batch, committing a boundary, and the five ways a run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from attrs import evolve
+
+from meerkat import input_lifecycle as lifecycle
+from meerkat.errors import RunRefused
+from meerkat.events import EventCode, InputLifecycleEvent, RunLifecycleEvent, RuntimeStateChange
+from meerkat.identifiers import RunId
+from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputPhase, InputState
+from meerkat.kernel.commands import (
+    CancelRun,
+    CommitBoundary,
+    CompleteRun,
+    FailRun,
+    ReportProgress,
+    RequeueRun,
+    StageRun,
+)
+from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
+from meerkat.kernel.transition import Effect, Emit, RetryLane, StartRun, Transition
+from meerkat.policy import Lane, RunBoundary
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.runs import ExecutionKind, RunInHand, execution_kind, select_batch, staged_input
+from meerkat.runtime_lifecycle import Phase, RuntimeState, RuntimeStep
+
+
+def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition:
+    """Take the next batch in hand: one attempt more for each of its inputs."""
+    head, lane = memory.head, memory.next_lane
+    if head.run is not None:
+        raise RunRefused(f"run {head.run.run_id} is in hand")
+    phase = head.phase.begin_run(command.run_id)
+    batch = () if lane is None else select_batch(lane, memory.ledger.waiting(lane))
+    if lane is None or not batch:
+        raise RunRefused("nothing waits")
+    states = [lifecycle.stage_for_run(each, now, run_id=command.run_id) for each in batch]
+    boundary = (batch[0].policy and batch[0].policy.boundary) or RunBoundary.RUN_START
+    run = RunInHand(
+        run_id=command.run_id,
+        contributors=tuple(each.input_id for each in batch),
+        boundary=boundary,
+        lane=lane,
+        attempt=max(state.attempt_count for state in states),
+    )
+    primitive = staged_input(boundary, [each.input for each in batch if each.input is not None])
+    effects = [
+        _changed(head.phase, phase),
+        *(told(EventCode.INPUT_STAGED, state) for state in states),
+        _run_told(EventCode.RUN_STARTED, run, states),
+        StartRun(run, primitive),
+    ]
+    return Transition(
+        head=evolve(head, phase=phase, run=run), states=tuple(states), effects=tuple(effects)
+    )
+
+
+def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetime) -> Transition:
+    """Consume the steered inputs an executor has taken in, while its run goes on."""
+    run = _current(memory.head, command.run_id)
+    if not command.input_ids:
+        raise RunRefused("a boundary without inputs has nothing to commit")
+    sequence = run.next_sequence
+    states = []
+    for input_id in command.input_ids:
+        waiting = memory.ledger.get(input_id)
+        if waiting is None or waiting.phase is not InputPhase.QUEUED:
+            raise RunRefused(f"input {input_id} is not waiting at a boundary")
+        staged = lifecycle.stage_for_run(waiting, now, run_id=run.run_id)
+        states.append(
+            lifecycle.consume_at_boundary(staged, now, run_id=run.run_id, sequence=sequence)
+        )
+    receipt = RunBoundaryReceipt(
+        run_id=run.run_id,
+        boundary=RunBoundary.RUN_CHECKPOINT,
+        contributing_input_ids=command.input_ids,
+        conversation_digest=command.plan.digest,
+        message_count=command.plan.message_count,
+        sequence=sequence,
+    )
+    return Transition(
+        head=evolve(memory.head, run=evolve(run, next_sequence=sequence + 1)),
+        states=tuple(states),
+        receipt=receipt,
+        session=command.plan.change,
+        effects=tuple(_consumed(states)),
+        reply=receipt,
+    )
+
+
+def steered(memory: RuntimeMemory) -> tuple[InputState, ...]:
+    """What the next boundary of the run in hand would hand over: the content turns waiting."""
+    return tuple(
+        state
+        for state in memory.ledger.waiting(Lane.STEER)
+        if state.input is not None
+        and execution_kind(state.input.kind) is ExecutionKind.CONTENT_TURN
+    )
+
+
+def complete(memory: RuntimeMemory, command: CompleteRun, now: datetime) -> Transition:
+    """End the run with its receipt and its contributors consumed, all in one."""
+    run = _current(memory.head, command.run_id)
+    states = [
+        lifecycle.consume_at_boundary(
+            state, now, run_id=run.run_id, sequence=run.next_sequence, result=command.result
+        )
+        for state in _contributors(memory, run)
+    ]
+    receipt = RunBoundaryReceipt(
+        run_id=run.run_id,
+        boundary=run.boundary,
+        contributing_input_ids=run.contributors,
+        conversation_digest=command.plan.digest,
+        message_count=command.plan.message_count,
+        sequence=run.next_sequence,
+    )
+    head = _ended(memory, run)
+    effects = [
+        *_consumed(states),
+        _run_told(EventCode.RUN_COMPLETED, run, states),
+        _changed(memory.head.phase, head.phase),
+    ]
+    return Transition(
+        head=head,
+        states=tuple(states),
+        receipt=receipt,
+        session=command.plan.change,
+        effects=tuple(effects),
+        reply=receipt,
+    )
+
+
+def fail(memory: RuntimeMemory, command: FailRun, now: datetime) -> Transition:
+    """Put the contributors back, or give up those without an attempt left."""
+    run = _current(memory.head, command.run_id)
+    attempts_max = memory.rules.limits.max_attempts if command.recoverable else 0
+    states = [
+        _retried(state, now, attempts_max, command.error) for state in _contributors(memory, run)
+    ]
+    head = _ended(memory, run, states)
+    effects: list[Effect] = [
+        *map(_settled, states),
+        _run_told(EventCode.RUN_FAILED, run, states, command.error),
+        _changed(memory.head.phase, head.phase),
+    ]
+    attempts = [state.attempt_count for state in states if not state.is_terminal]
+    if attempts:
+        head = evolve(head, held=head.held | {run.lane})
+        delay_s = memory.rules.backoff.delay_s(max(attempts), command.jitter)
+        effects.append(RetryLane(run.lane, delay_s))
+    return Transition(head=head, states=tuple(states), effects=tuple(effects))
+
+
+def cancel(memory: RuntimeMemory, command: CancelRun, now: datetime) -> Transition:
+    """Give the contributors up as cancelled."""
+    run = _current(memory.head, command.run_id)
+    reason = AbandonReason(AbandonCause.CANCELLED)
+    states = [
+        lifecycle.abandon(state, now, reason=reason) for state in _contributors(memory, run)
+    ]
+    return _over(memory, run, states, EventCode.RUN_CANCELLED)
+
+
+def requeue(memory: RuntimeMemory, command: RequeueRun, now: datetime) -> Transition:
+    """Put the contributors back uncounted and detach the executor, which takes no more."""
+    run = _current(memory.head, command.run_id)
+    states = [
+        lifecycle.rollback_staged(
+            state, now, reason="executor_stopped", error=None, uncounted=True
+        )
+        for state in _contributors(memory, run)
+    ]
+    over = _over(memory, run, states, EventCode.RUN_CANCELLED, "executor stopped")
+    head = evolve(over.head, executor_attached=False)
+    if head.phase.allows(RuntimeStep.DETACH_EXECUTOR):
+        head = evolve(head, phase=head.phase.after(RuntimeStep.DETACH_EXECUTOR))
+    return evolve(over, head=head)
+
+
+def report_progress(memory: RuntimeMemory, command: ReportProgress, _now: datetime) -> Transition:
+    """Tell how far the run in hand is; a run that is over has nothing to tell."""
+    run = _current(memory.head, command.run_id)
+    emit = _run_told(EventCode.RUN_PROGRESS, run, _contributors(memory, run), command.text)
+    return Transition(head=memory.head, effects=(emit,))
+
+
+# --- shared by the endings --------------------------------------------------------------
+
+
+def _current(head: RuntimeHead, run_id: RunId) -> RunInHand:
+    if head.run is None or head.run.run_id != run_id:
+        raise RunRefused(f"run {run_id} is not the run in hand")
+    return head.run
+
+
+def _contributors(memory: RuntimeMemory, run: RunInHand) -> list[InputState]:
+    states = [memory.ledger.get(input_id) for input_id in run.contributors]
+    return [state for state in states if state is not None]
+
+
+def _ended(
+    memory: RuntimeMemory, run: RunInHand, returned: Iterable[InputState] = ()
+) -> RuntimeHead:
+    """The head after a run: awake for as long as anything waits, in a held lane too."""
+    waiting = any(memory.ledger.waiting_count(lane) for lane in Lane)
+    back = any(not state.is_terminal for state in returned)
+    phase = memory.head.phase.end_run(run.run_id)
+    return evolve(memory.head, phase=phase, run=None, awake=waiting or back)
+
+
+def _over(
+    memory: RuntimeMemory,
+    run: RunInHand,
+    states: list[InputState],
+    code: EventCode,
+    detail: str | None = None,
+) -> Transition:
+    head = _ended(memory, run, states)
+    effects = [
+        *map(_settled, states),
+        _run_told(code, run, states, detail),
+        _changed(memory.head.phase, head.phase),
+    ]
+    return Transition(head=head, states=tuple(states), effects=tuple(effects))
+
+
+def _retried(state: InputState, now: datetime, attempts_max: int, error: str) -> InputState:
+    if state.attempt_count < attempts_max:
+        return lifecycle.rollback_staged(state, now, reason="run_failed", error=error)
+    reason = AbandonReason(AbandonCause.MAX_ATTEMPTS_EXHAUSTED, state.attempt_count)
+    return lifecycle.abandon(state, now, reason=reason, error=error)
+
+
+def told(code: EventCode, state: InputState, reason: str | None = None) -> Emit:
+    """Tell of a step in an input's life."""
+    event = InputLifecycleEvent(code, state.input_id, reason)
+    return Emit(event, state.input_id, state.correlation_id)
+
+
+def _settled(state: InputState) -> Emit:
+    if state.phase is InputPhase.ABANDONED:
+        return told(EventCode.INPUT_ABANDONED, state, state.history[-1].reason)
+    return told(EventCode.INPUT_QUEUED, state, state.history[-1].reason)
+
+
+def _consumed(states: Iterable[InputState]) -> Iterable[Emit]:
+    for state in states:
+        yield told(EventCode.INPUT_APPLIED, state)
+        yield told(EventCode.INPUT_CONSUMED, state)
+
+
+def _run_told(
+    code: EventCode, run: RunInHand, states: Iterable[InputState], detail: str | None = None
+) -> Emit:
+    first = next(iter(states), None)
+    correlation = None if first is None else first.correlation_id
+    return Emit(RunLifecycleEvent(code, run.run_id, detail), run.contributors[0], correlation)
+
+
+def _changed(before: Phase, after: Phase) -> Emit:
+    return state_changed(before.state, after.state)
+
+
+def state_changed(before: RuntimeState, after: RuntimeState) -> Emit:
+    """Tell of a runtime's change of state."""
+    return Emit(RuntimeStateChange(before, after))

@@ -1,0 +1,85 @@
+"""Transitions: what a decision changes, and what it lets out once that is durable."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from meerkat.conversation import SessionChange
+from meerkat.events import Event
+from meerkat.identifiers import CausationId, CorrelationId, InputId, RunId, RuntimeEventId
+from meerkat.input_lifecycle import InputState
+from meerkat.kernel.memory import RuntimeHead
+from meerkat.outcomes import TerminationReason
+from meerkat.policy import Lane, Signal
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.runs import RunInHand, StagedInput
+
+
+@frozen
+class Emit:
+    """Tell the readers of events. ``event_id`` is a host's own, else one is made on reading."""
+
+    event: Event
+    cause: InputId | CausationId | None = None
+    correlation_id: CorrelationId | None = None
+    event_id: RuntimeEventId | None = None
+
+
+@frozen
+class Signalled:
+    """Tell whom an accepted input calls for."""
+
+    signal: Signal
+
+
+@frozen
+class StartRun:
+    """Call the executor."""
+
+    run: RunInHand
+    primitive: StagedInput
+
+
+@frozen
+class InterruptRun:
+    """Tell the run that was in hand that it is over; its late result will be refused."""
+
+    run_id: RunId
+
+
+@frozen
+class RetryLane:
+    """Release a held lane after ``delay_s`` seconds."""
+
+    lane: Lane
+    delay_s: float
+
+
+@frozen
+class RuntimeEnded:
+    """End the handles that are still waiting."""
+
+    reason: TerminationReason
+
+
+Effect: TypeAlias = Emit | Signalled | StartRun | InterruptRun | RetryLane | RuntimeEnded
+
+
+@frozen(kw_only=True)
+class Transition:
+    """What a command changes. Applied whole or not at all.
+
+    ``states`` are new versions of inputs; ``payload`` is the encoded input when the last of
+    them is new; ``reply`` is what the caller is answered once everything is durable.
+    """
+
+    head: RuntimeHead
+    states: tuple[InputState, ...] = ()
+    payload: bytes | None = field(default=None, repr=False)
+    receipt: RunBoundaryReceipt | None = None
+    session: SessionChange | None = field(default=None, repr=False)
+    effects: tuple[Effect, ...] = ()
+    reply: object = None
+    relane: bool = False

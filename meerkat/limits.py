@@ -1,0 +1,74 @@
+"""Limits: every number that bounds something, each with its reason.
+
+A limit that a host may set is a field of :class:`Limits`; one that is part of a format is
+a constant.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import field, frozen, validators
+
+JSON_DEPTH_MAX: Final = 32
+"""Deepest nesting of a JSON document: far above real payloads, far below the stack."""
+
+JSON_INT_MIN: Final = -(2**63)
+JSON_INT_MAX: Final = 2**64 - 1
+"""Integers that every reader of the wire form carries exactly."""
+
+BATCH_INPUTS_MAX: Final = 64
+"""Most inputs one run takes in hand, so that a burst cannot make a prompt without end."""
+
+ARCHIVED_EPHEMERAL_MAX: Final = 10_000
+"""Finished ephemeral inputs a loaded runtime remembers; no store remembers them."""
+
+HOST_EVENT_IDS_MAX: Final = 1_024
+"""Ids of published events a runtime remembers to drop duplicates: its event window."""
+
+_positive_int = [validators.instance_of(int), validators.gt(0)]
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What a runtime and a control plane accept. Every field is a positive integer.
+
+    Raises TypeError or ValueError for a field of the wrong type or range.
+    """
+
+    payload_bytes_max: int = field(default=1024 * 1024, validator=_positive_int)
+    """One input, encoded, in bytes."""
+    pending_inputs_max: int = field(default=10_000, validator=_positive_int)
+    """Non-terminal inputs of one runtime."""
+    in_flight_max: int = field(default=100_000, validator=_positive_int)
+    """Calls of one control plane whose answer is outstanding."""
+    max_attempts: int = field(default=3, validator=_positive_int)
+    """Runs of one input that may fail before it is abandoned."""
+    crash_attempts_max: int = field(default=10, validator=_positive_int)
+    """Attempts after which an input found in flight at recovery is abandoned."""
+    events_per_runtime_max: int = field(default=1_024, validator=_positive_int)
+    """Events kept for late readers, a runtime."""
+    events_per_process_max: int = field(default=65_536, validator=_positive_int)
+    """Events kept for late readers, in all."""
+
+
+@frozen(kw_only=True)
+class Backoff:
+    """How long a failed input waits: ``base_s * 2 ** (attempt - 1)``, capped, jittered.
+
+    The jitter keeps between half and all of the delay ("equal jitter", M. Brooker,
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). Units are seconds.
+    """
+
+    base_s: float = field(default=0.1, validator=validators.ge(0))
+    cap_s: float = field(default=30.0, validator=validators.ge(0))
+
+    def delay_s(self, attempt: int, jitter: float) -> float:
+        """The delay after the failed ``attempt`` (from 1); ``jitter`` is in [0, 1)."""
+        exponent = min(attempt - 1, 62)
+        ceiling = min(self.cap_s, self.base_s * 2.0**exponent)
+        return float(ceiling * (0.5 + jitter / 2))
+
+
+DEFAULT_LIMITS: Final = Limits()
+DEFAULT_BACKOFF: Final = Backoff()

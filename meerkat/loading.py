@@ -1,0 +1,84 @@
+"""Loading: a runtime's memory, rebuilt from its rows.
+
+A restart, a rebuild after a failed commit and the first use of a runtime that only the
+store knows all come through here. Loading writes nothing; the recovery that follows it
+does, with the first commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from meerkat.identifiers import LogicalRuntimeId, RunId
+from meerkat.input_lifecycle import InputState
+from meerkat.inputs import Input
+from meerkat.kernel import Recover, RuntimeHead, RuntimeMemory
+from meerkat.kernel.memory import Rules
+from meerkat.recovery import receipts_wanted, refuse_corruption
+from meerkat.runtime_lifecycle import Phase, RuntimeState
+from meerkat.store.protocol import RuntimeRow, RuntimeStore
+
+_AT_REST: Final[Mapping[RuntimeState, RuntimeState]] = {
+    RuntimeState.INITIALIZING: RuntimeState.IDLE,
+    RuntimeState.RUNNING: RuntimeState.IDLE,
+    RuntimeState.ATTACHED: RuntimeState.IDLE,
+}
+"""Stored states that only a live runtime can be in → where a restart finds it."""
+
+
+def load_memory(
+    store: RuntimeStore,
+    row: RuntimeRow,
+    rules: Rules,
+    *,
+    executor_attached: bool,
+    carried_over: Iterable[InputState] = (),
+) -> RuntimeMemory:
+    """Rebuild a runtime from its rows; RecoveryCorruption names a row that is unsound.
+
+    ``carried_over`` are the ephemeral inputs of a memory that is replaced.
+    """
+    states = [refuse_corruption(state) for state in store.load_active_inputs(row.runtime_id)]
+    resting = _AT_REST.get(row.state, row.state)
+    if resting is RuntimeState.IDLE and executor_attached:
+        resting = RuntimeState.ATTACHED
+    sequences = [s.admission_sequence + 1 for s in states if s.admission_sequence is not None]
+    head = RuntimeHead(
+        phase=Phase(state=resting),
+        registered=row.registered,
+        session_id=row.session_id,
+        epoch_id=row.epoch_id,
+        next_admission_sequence=max([row.next_admission_sequence, *sequences]),
+        silent_intents=row.silent_intents,
+        cursors=row.cursors,
+        executor_attached=executor_attached,
+    )
+    memory = RuntimeMemory(row.runtime_id, durable=True, rules=rules, head=head)
+    for state in (*states, *carried_over):
+        memory.ledger.put(state)
+    return memory
+
+
+def recovery_of(store: RuntimeStore | None, memory: RuntimeMemory) -> Recover:
+    """The recovery command for a runtime, with what the store says of its receipts."""
+    if store is None:
+        return Recover(None)
+    stored: set[tuple[RunId, int]] = set()
+    for run_id, sequence in receipts_wanted(memory.ledger.active()):
+        if store.load_boundary_receipt(memory.runtime_id, run_id, sequence) is not None:
+            stored.add((run_id, sequence))
+    return Recover(frozenset(stored))
+
+
+def known_input(
+    store: RuntimeStore | None, runtime_id: LogicalRuntimeId, offered: Input
+) -> InputState | None:
+    """What the store remembers of an offered input, by its key or its id."""
+    if store is None:
+        return None
+    if offered.idempotency_key is not None:
+        by_key = store.load_input_by_key(runtime_id, offered.idempotency_key)
+        if by_key is not None:
+            return by_key
+    return store.load_input(runtime_id, offered.id)

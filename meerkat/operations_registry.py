@@ -1,0 +1,264 @@
+"""The registry of a session's operations: every step, every question, from any thread.
+
+What a step may do is in :mod:`meerkat.operations`, what is remembered in
+:mod:`meerkat.operation_ledger`, why an end is recorded before it is told in
+:mod:`meerkat.operation_turns`. No thread and no clock here: whoever calls lends both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Self
+
+from meerkat.completion_feed import FEED_MAX, FeedBatch, FeedEntry
+from meerkat.identifiers import OperationId
+from meerkat.json_values import JsonValue
+from meerkat.operation_ledger import FINISHED_MAX, Fact, LedgerBounds, OperationLedger
+from meerkat.operation_turns import OperationTurns, Recorder
+from meerkat.operation_waits import WaitRequest, settle, when_cancelled
+from meerkat.operations import (
+    OperationAborted,
+    OperationCancelled,
+    OperationCompleted,
+    OperationFailed,
+    OperationKind,
+    OperationOutcome,
+    OperationRecord,
+    OperationRetired,
+    OperationSnapshot,
+    OperationStep,
+    OperationTerminated,
+    take_step,
+)
+
+
+class OpsLifecycleRegistry:
+    """The operations of one session. Thread-safe.
+
+    ``now`` gives the time in UTC and is called without a lock. ``operations_max`` bounds
+    the live operations, ``finished_max`` the ended ones and ``feed_max`` the feed entries
+    that are kept; all are positive, else ValueError. ``recorder`` stores each end before
+    anyone is told; capacity slots are neither recorded nor fed.
+
+    Every step answers with the record after it, and a refused step changes nothing. All
+    raise NotFound for an unknown id, InvalidTransition outside the table and OwnerRetired
+    once the owner is terminated. Steps that end an operation also raise what the recorder
+    raises; reading never waits for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        operations_max: int | None = None,
+        finished_max: int = FINISHED_MAX,
+        feed_max: int = FEED_MAX,
+        recorder: Recorder | None = None,
+    ) -> None:
+        bounds = LedgerBounds(
+            operations_max=operations_max, finished_max=finished_max, feed_max=feed_max
+        )
+        self._now = now
+        self._ledger = OperationLedger(bounds)
+        self._turns = OperationTurns(self._ledger, recorder)
+        self._lock = self._turns.lock
+
+    @classmethod
+    def recover(
+        cls,
+        *,
+        records: Iterable[OperationRecord],
+        entries: Iterable[FeedEntry],
+        watermark: int = 0,
+        now: Callable[[], datetime],
+        operations_max: int | None = None,
+        finished_max: int = FINISHED_MAX,
+        feed_max: int = FEED_MAX,
+        recorder: Recorder | None = None,
+    ) -> Self:
+        """Rebuild a registry from what its recorder stored, oldest first; nothing is recorded.
+
+        Of more rows than are kept, the last are. ``watermark`` is the highest sequence
+        known to have been given, by a stored cursor say. Raises RecoveryCorruption for a
+        record that has not ended, that is there twice or that contradicts its feed entry,
+        and for a feed that is out of order or has a hole.
+        """
+        registry = cls(
+            now=now,
+            operations_max=operations_max,
+            finished_max=finished_max,
+            feed_max=feed_max,
+            recorder=recorder,
+        )
+        registry._ledger.restore(records, entries, watermark)
+        return registry
+
+    # --- steps --------------------------------------------------------------------------
+
+    def register(
+        self, operation_id: OperationId, *, kind: OperationKind, display_name: str
+    ) -> OperationRecord:
+        """Begin an operation; AlreadyRegistered, MaxConcurrentExceeded."""
+        record = OperationRecord(
+            operation_id=operation_id,
+            kind=kind,
+            display_name=display_name,
+            created_at=self._now(),
+        )
+        with self._lock:
+            self._turns.refuse_retired()
+            self._ledger.add(record)
+        return record
+
+    def provisioning_succeeded(self, operation_id: OperationId) -> OperationRecord:
+        """It runs."""
+        return self._advance(operation_id, OperationStep.PROVISIONING_SUCCEEDED)
+
+    def provisioning_failed(self, operation_id: OperationId, error: str) -> OperationRecord:
+        """It could not be set up: failed."""
+        outcome = OperationFailed(error=error)
+        return self._end(operation_id, OperationStep.PROVISIONING_FAILED, outcome)
+
+    def complete(self, operation_id: OperationId, result: JsonValue = None) -> OperationRecord:
+        """It is done; ValueError for a result that JSON cannot carry."""
+        outcome = OperationCompleted(result=result)
+        return self._end(operation_id, OperationStep.COMPLETE, outcome)
+
+    def fail(self, operation_id: OperationId, error: str) -> OperationRecord:
+        """It could not be done: failed."""
+        return self._end(operation_id, OperationStep.FAIL, OperationFailed(error=error))
+
+    def abort(self, operation_id: OperationId, reason: str) -> OperationRecord:
+        """It is given up while provisioning."""
+        return self._end(operation_id, OperationStep.ABORT, OperationAborted(reason=reason))
+
+    def cancel(self, operation_id: OperationId, reason: str) -> OperationRecord:
+        """It is no longer wanted."""
+        return self._end(operation_id, OperationStep.CANCEL, OperationCancelled(reason=reason))
+
+    def peer_ready(self, operation_id: OperationId, peer_handle: str) -> OperationRecord:
+        """The child can be spoken to; PeerNotExpected, AlreadyPeerReady."""
+        return self._advance(operation_id, OperationStep.PEER_READY, peer_handle=peer_handle)
+
+    def progress(self, operation_id: OperationId) -> OperationRecord:
+        """It got on; the reports are counted."""
+        return self._advance(operation_id, OperationStep.PROGRESS)
+
+    def request_retire(self, operation_id: OperationId) -> OperationRecord:
+        """It is asked to leave in good order."""
+        return self._advance(operation_id, OperationStep.REQUEST_RETIRE)
+
+    def mark_retired(self, operation_id: OperationId) -> OperationRecord:
+        """It left in good order."""
+        return self._end(operation_id, OperationStep.MARK_RETIRED, OperationRetired())
+
+    def terminate_owner(self, reason: str) -> tuple[OperationRecord, ...]:
+        """End every live operation as terminated; every later step raises OwnerRetired.
+
+        Answers with their records, in the order of registration; again, with none. When the
+        recorder raises, what was recorded has ended, the rest is live and the owner is not
+        retired: call again.
+        """
+        outcome = OperationTerminated(reason=reason)
+        at = self._now()
+
+        def decide() -> tuple[Fact, ...]:
+            ids = self._ledger.live_ids
+            facts = self._ledger.facts(ids, OperationStep.TERMINATE_OWNER, outcome, at)
+            self._turns.is_retired = True
+            return facts
+
+        return self._turns.end(decide)
+
+    # --- reading ------------------------------------------------------------------------
+
+    def snapshot(self, operation_id: OperationId) -> OperationSnapshot:
+        """One operation as it is now, or as it ended; NotFound."""
+        with self._lock:
+            return self._ledger.snapshot(operation_id)
+
+    def snapshots(self) -> tuple[OperationSnapshot, ...]:
+        """All that are known: the ended ones in the order of their ends, then the live ones."""
+        with self._lock:
+            return self._ledger.snapshots()
+
+    @property
+    def watermark(self) -> int:
+        """The sequence of the last feed entry; 0 before the first."""
+        with self._lock:
+            return self._ledger.feed.watermark
+
+    def list_since(self, seq: int) -> FeedBatch:
+        """The feed strictly after ``seq``, with watermark and gap, read in one step."""
+        with self._lock:
+            return self._ledger.feed.list_since(seq)
+
+    def watch(self, operation_id: OperationId) -> Future[OperationOutcome]:
+        """A future of the outcome, resolved at once when there is one; NotFound.
+
+        Many may watch one operation. The future never holds an error; cancelling it ends
+        the watching only. Its callbacks run in the thread that ended the operation.
+        """
+        future: Future[OperationOutcome] = Future()
+        with self._lock:
+            outcome = self._ledger.add_watcher(operation_id, future)
+        if outcome is not None:
+            settle(future, outcome)
+            return future
+
+        def forget() -> None:
+            with self._lock:
+                self._ledger.forget_watcher(operation_id, future)
+
+        when_cancelled(future, forget)
+        return future
+
+    def wait_all(self, operation_ids: Iterable[OperationId]) -> WaitRequest:
+        """Wait for several operations; the outcomes come in the order asked.
+
+        One wait at a time: WaitAlreadyActive until it has ended or is cancelled. Raises
+        NotFound, DuplicateWaitOperation and OwnerRetired.
+        """
+        asked = tuple(operation_ids)
+        with self._lock:
+            self._turns.refuse_retired()
+            wait = self._ledger.begin_wait(asked)
+            telling = None if wait.missing else wait.telling()
+        if telling is not None:
+            telling()
+            return wait.request
+
+        def forget() -> None:
+            with self._lock:
+                self._ledger.forget_wait(wait)
+
+        when_cancelled(wait.request.future, forget)
+        return wait.request
+
+    # --- how steps are taken ------------------------------------------------------------
+
+    def _advance(
+        self, operation_id: OperationId, step: OperationStep, peer_handle: str | None = None
+    ) -> OperationRecord:
+        at = self._now()
+        with self._lock:
+            self._turns.wait_for(operation_id)
+            self._turns.refuse_retired()
+            record = self._ledger.record(operation_id)
+            record = take_step(record, step, at=at, peer_handle=peer_handle)
+            self._ledger.replace(record)
+        return record
+
+    def _end(
+        self, operation_id: OperationId, step: OperationStep, outcome: OperationOutcome
+    ) -> OperationRecord:
+        at = self._now()
+
+        def decide() -> tuple[Fact, ...]:
+            self._turns.refuse_retired()
+            return self._ledger.facts((operation_id,), step, outcome, at)
+
+        (record,) = self._turns.end(decide)
+        return record

@@ -1,0 +1,86 @@
+"""What is decided but not yet durable: transitions folded into one batch.
+
+Each input appears once, in its last version, so that an acceptance and the staging that
+rides on it are one row. Ephemeral inputs are left out: they are never written.
+"""
+
+from __future__ import annotations
+
+from meerkat.conversation import SessionChange
+from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.inputs import Durability
+from meerkat.kernel import Effect, RuntimeHead, Transition
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.store.protocol import Batch, InputRow, RuntimeRow
+
+
+class PendingCommit:
+    """Transitions of one runtime on their way to the store. Not thread-safe."""
+
+    __slots__ = ("_changed", "_head", "_inputs", "_receipts", "_session", "effects")
+
+    def __init__(self, head: RuntimeHead) -> None:
+        self._head = head
+        self._changed = False
+        self._inputs: dict[InputId, InputRow] = {}
+        self._receipts: list[RunBoundaryReceipt] = []
+        self._session: list[SessionChange] = []
+        self.effects: list[Effect] = []
+
+    def add(self, transition: Transition) -> None:
+        """Fold one more transition in."""
+        payload, last = transition.payload, len(transition.states) - 1
+        for index, state in enumerate(transition.states):
+            if state.durability is Durability.EPHEMERAL:
+                continue
+            before = self._inputs.get(state.input_id)
+            carried = before.payload if before else payload if index == last else None
+            self._inputs[state.input_id] = InputRow(state, carried)
+        if transition.receipt is not None:
+            self._receipts.append(transition.receipt)
+        if transition.session is not None:
+            self._session.append(transition.session)
+        self._changed = self._changed or _stored_part(self._head) != _stored_part(transition.head)
+        self._head = transition.head
+        self.effects += transition.effects
+
+    @property
+    def writes(self) -> bool:
+        """Is there anything that has to be on disk before the effects may go?"""
+        return bool(self._inputs or self._receipts or self._session or self._changed)
+
+    def batch(self, runtime_id: LogicalRuntimeId, *, expected_fence: int, fence: int) -> Batch:
+        """What the store is asked to commit."""
+        return Batch(
+            runtime=row_of(runtime_id, self._head, fence),
+            expected_fence=expected_fence,
+            inputs=tuple(self._inputs.values()),
+            receipts=tuple(self._receipts),
+            session=tuple(self._session),
+        )
+
+
+def _stored_part(head: RuntimeHead) -> tuple[object, ...]:
+    return (
+        head.phase.stored,
+        head.registered,
+        head.session_id,
+        head.epoch_id,
+        head.silent_intents,
+        head.cursors,
+    )
+
+
+def row_of(runtime_id: LogicalRuntimeId, head: RuntimeHead, fence: int) -> RuntimeRow:
+    """The stored form of a runtime's head."""
+    return RuntimeRow(
+        runtime_id=runtime_id,
+        session_id=head.session_id,
+        epoch_id=head.epoch_id,
+        state=head.phase.stored,
+        fence=fence,
+        registered=head.registered,
+        next_admission_sequence=head.next_admission_sequence,
+        silent_intents=head.silent_intents,
+        cursors=head.cursors,
+    )

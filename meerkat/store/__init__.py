@@ -1,0 +1,17 @@
+"""Stores: where a runtime's truth is kept. The one part of this package that does I/O."""
+
+from meerkat.store.memory import MemoryStore
+from meerkat.store.opening import open_store
+from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow, RuntimeStore
+from meerkat.store.sqlite import SqliteStore
+
+__all__ = [
+    "Batch",
+    "InputRow",
+    "MemoryStore",
+    "Page",
+    "RuntimeRow",
+    "RuntimeStore",
+    "SqliteStore",
+    "open_store",
+]

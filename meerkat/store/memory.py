@@ -1,0 +1,210 @@
+"""A store in memory: the same contract as on disk, gone with the process.
+
+For tests, and for runtimes that need not outlive it.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import TypeVar
+
+from attrs import define, field
+
+from meerkat.conversation import Conversation, SessionSnapshot
+from meerkat.errors import Fenced, StoreError
+from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
+from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
+
+T = TypeVar("T")
+
+
+@define
+class _Shelf:
+    """Everything of one runtime."""
+
+    row: RuntimeRow | None = None
+    inputs: dict[InputId, InputState] = field(factory=dict)
+    keys: dict[IdempotencyKey, InputId] = field(factory=dict)
+    receipts: dict[tuple[RunId, int], RunBoundaryReceipt] = field(factory=dict)
+    conversation: Conversation | None = None
+    active: dict[InputId, None] = field(factory=dict)
+
+
+class MemoryStore:
+    """A RuntimeStore that keeps everything in memory. Thread-safe; nothing survives it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._shelves: dict[LogicalRuntimeId, _Shelf] = {}
+        self._owned = False
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(runtimes={len(self._shelves)})"
+
+    def acquire(self) -> None:
+        """Become the one owner; StoreError when this object is owned already."""
+        with self._lock:
+            if self._owned:
+                raise StoreError("this MemoryStore is owned by another control plane")
+            self._owned = True
+
+    def close(self) -> None:
+        """Give the ownership back; what is stored stays."""
+        with self._lock:
+            self._owned = False
+
+    def commit(self, batch: Batch) -> None:
+        """Commit one batch, or raise and change nothing."""
+        (refused,) = self.commit_many([batch])
+        if refused is not None:
+            raise refused
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        """Commit each batch on its own."""
+        with self._lock:
+            return [self._commit(batch) for batch in batches]
+
+    def _commit(self, batch: Batch) -> StoreError | None:
+        runtime_id = batch.runtime.runtime_id
+        shelf = self._shelves.get(runtime_id, _Shelf())
+        stored = 0 if shelf.row is None else shelf.row.fence
+        if stored != batch.expected_fence:
+            return Fenced(runtime_id)
+        refused = self._conflict(shelf, batch)
+        if refused is not None:
+            return StoreError(refused)
+        self._shelves[runtime_id] = shelf
+        shelf.row = batch.runtime
+        for row in batch.inputs:
+            self._put(shelf, row)
+        for receipt in batch.receipts:
+            shelf.receipts[receipt.run_id, receipt.sequence] = receipt
+        for change in batch.session:
+            shelf.conversation = shelf.conversation or Conversation()
+            shelf.conversation.apply(change)
+        return None
+
+    def _conflict(self, shelf: _Shelf, batch: Batch) -> str | None:
+        claimed: dict[IdempotencyKey, InputId] = {}
+        for row in batch.inputs:
+            key, input_id = row.state.idempotency_key, row.state.input_id
+            if key is None:
+                continue
+            if shelf.keys.get(key, claimed.setdefault(key, input_id)) != input_id:
+                return f"idempotency key of input {input_id} is taken"
+        fresh = [(receipt.run_id, receipt.sequence) for receipt in batch.receipts]
+        if len(set(fresh)) != len(fresh) or any(each in shelf.receipts for each in fresh):
+            return "a receipt of this run and sequence is stored already"
+        return None
+
+    def _put(self, shelf: _Shelf, row: InputRow) -> None:
+        state = row.state
+        shelf.inputs[state.input_id] = state
+        if state.idempotency_key is not None:
+            shelf.keys[state.idempotency_key] = state.input_id
+        if state.is_terminal:
+            shelf.active.pop(state.input_id, None)
+        else:
+            shelf.active[state.input_id] = None
+
+    def offer(self, runtime_id: LogicalRuntimeId, rows: Sequence[InputRow]) -> None:
+        """Insert inputs as accepted; one that is stored already stays as it is."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id)
+            if shelf is None or shelf.row is None:
+                raise StoreError(f"runtime {runtime_id} is not stored")
+            for row in rows:
+                key = row.state.idempotency_key
+                if row.state.phase is not InputPhase.ACCEPTED:
+                    raise StoreError("only accepted inputs can be offered")
+                if row.state.input_id not in shelf.inputs and key not in shelf.keys:
+                    self._put(shelf, row)
+
+    def load_runtime(self, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
+        """The runtime's row, or None."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id)
+            return None if shelf is None else shelf.row
+
+    def list_runtimes(self, *, after: str | None = None, limit: int = 1000) -> Page[RuntimeRow]:
+        """The runtimes by id, a page at a time."""
+        with self._lock:
+            rows = [shelf.row for shelf in self._shelves.values() if shelf.row is not None]
+        rows.sort(key=lambda row: row.runtime_id.value)
+        return _page(rows, [row.runtime_id.value for row in rows], after, limit)
+
+    def runtimes_with_work(self) -> list[LogicalRuntimeId]:
+        """The registered runtimes that have non-terminal inputs."""
+        with self._lock:
+            return [
+                runtime_id
+                for runtime_id, shelf in self._shelves.items()
+                if shelf.active and shelf.row is not None and shelf.row.registered
+            ]
+
+    def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
+        """The non-terminal inputs in order of admission."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id, _Shelf())
+            states = [shelf.inputs[input_id] for input_id in shelf.active]
+        return sorted(states, key=lambda s: (s.admission_sequence is None, s.admission_sequence or 0))
+
+    def load_input(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> InputState | None:
+        """One input, finished or not."""
+        with self._lock:
+            return self._shelves.get(runtime_id, _Shelf()).inputs.get(input_id)
+
+    def load_input_by_key(
+        self, runtime_id: LogicalRuntimeId, key: IdempotencyKey
+    ) -> InputState | None:
+        """The one input that claimed an idempotency key."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id, _Shelf())
+            input_id = shelf.keys.get(key)
+            return None if input_id is None else shelf.inputs[input_id]
+
+    def load_boundary_receipt(
+        self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
+    ) -> RunBoundaryReceipt | None:
+        """The receipt of exactly this run and sequence."""
+        with self._lock:
+            return self._shelves.get(runtime_id, _Shelf()).receipts.get((run_id, sequence))
+
+    def load_session_snapshot(self, runtime_id: LogicalRuntimeId) -> SessionSnapshot | None:
+        """What was committed last of the session, or None."""
+        with self._lock:
+            conversation = self._shelves.get(runtime_id, _Shelf()).conversation
+            return None if conversation is None else conversation.snapshot()
+
+    def page_terminal_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """Finished inputs, by id."""
+        with self._lock:
+            states = list(self._shelves.get(runtime_id, _Shelf()).inputs.values())
+        finished = sorted((s for s in states if s.is_terminal), key=lambda s: str(s.input_id))
+        return _page(finished, [str(state.input_id) for state in finished], after, limit)
+
+    def page_receipts(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[RunBoundaryReceipt]:
+        """Receipts, by run id and sequence."""
+        with self._lock:
+            receipts = list(self._shelves.get(runtime_id, _Shelf()).receipts.values())
+        receipts.sort(key=receipt_place)
+        return _page(receipts, [receipt_place(each) for each in receipts], after, limit)
+
+
+def receipt_place(receipt: RunBoundaryReceipt) -> str:
+    """Where a receipt stands in a listing: its run id, then its sequence in 20 digits."""
+    return f"{receipt.run_id}/{receipt.sequence:020d}"
+
+
+def _page(items: list[T], places: list[str], after: str | None, limit: int) -> Page[T]:
+    start = 0 if after is None else bisect_right(places, after)
+    end = start + limit
+    return Page(tuple(items[start:end]), places[end - 1] if end < len(items) else None)

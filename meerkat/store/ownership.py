@@ -1,0 +1,70 @@
+"""Ownership: one process, or plane, at a time may write to a database file.
+
+An advisory flock on a file beside the database says so; the kernel lets go of it when the
+process ends, however it ends. The file stays: only the lock on it counts. Its text names
+the owner for whoever is refused. Not on the database file itself: SQLite locks that one,
+and closing any handle on it would drop SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from meerkat.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on this platform
+    fcntl = None  # type: ignore[assignment]
+
+_OWNER_BYTES_MAX = 512
+
+
+class OwnerLock:
+    """The ownership of one database file. Not thread-safe; its store's lock guards it."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + "-owner")
+        self._database = database
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Is the database ours?"""
+        return self._fd is not None
+
+    def acquire(self) -> None:
+        """Become the owner, or raise a StoreError that names the present one."""
+        if self._fd is not None:
+            return
+        if fcntl is None:  # pragma: no cover - not on this platform
+            raise StoreError("SqliteStore needs a POSIX system, for its owner lock")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(fd, _OWNER_BYTES_MAX, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise StoreError(
+                f"{self._database} is in use by {owner or 'another process'}"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, _owner_text().encode()[:_OWNER_BYTES_MAX], 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go. Idempotent."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _owner_text() -> str:
+    program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+    return f"process {os.getpid()} ({program})\n"

@@ -1,0 +1,156 @@
+"""The store protocol: batches in, values out.
+
+A store keeps values and checks fences; it holds no rule about inputs or runtimes. Batches
+of many runtimes may share one transaction, each all-or-nothing on its own, so that a store
+behind a network costs one round trip for a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+from attrs import field, frozen
+
+from meerkat.conversation import SessionChange, SessionSnapshot
+from meerkat.epoch import EpochCursorSnapshot
+from meerkat.errors import StoreError
+from meerkat.identifiers import (
+    IdempotencyKey,
+    InputId,
+    LogicalRuntimeId,
+    RunId,
+    RuntimeEpochId,
+    SessionId,
+)
+from meerkat.input_lifecycle import InputState
+from meerkat.receipts import RunBoundaryReceipt
+from meerkat.runtime_lifecycle import RuntimeState
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class RuntimeRow:
+    """What is stored of a runtime itself. ``fence`` is the number of its present writer."""
+
+    runtime_id: LogicalRuntimeId
+    session_id: SessionId | None = None
+    epoch_id: RuntimeEpochId | None = None
+    state: RuntimeState = RuntimeState.IDLE
+    fence: int = 0
+    registered: bool = True
+    next_admission_sequence: int = 0
+    silent_intents: frozenset[str] = frozenset()
+    cursors: EpochCursorSnapshot = EpochCursorSnapshot()
+
+
+@frozen
+class InputRow:
+    """A new version of an input. ``payload`` comes with the first; None keeps the stored one."""
+
+    state: InputState
+    payload: bytes | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class Batch:
+    """What one runtime commits together.
+
+    It is refused whole (Fenced) unless the stored fence is ``expected_fence``; 0 means that
+    there is no row yet. ``runtime`` replaces the row and carries the fence from now on.
+    """
+
+    runtime: RuntimeRow
+    expected_fence: int
+    inputs: tuple[InputRow, ...] = ()
+    receipts: tuple[RunBoundaryReceipt, ...] = ()
+    session: tuple[SessionChange, ...] = field(default=(), repr=False)
+
+
+@frozen
+class Page(Generic[T]):
+    """A part of a listing; ``next`` is where the following page starts, None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+@runtime_checkable
+class RuntimeStore(Protocol):
+    """Durable storage for runtimes. Every method is thread-safe and may block on the disk.
+
+    Whatever goes wrong is a StoreError: Fenced and CommitUnknown are kinds of it. Rows that
+    cannot be read raise RecoveryCorruption naming the row.
+    """
+
+    def acquire(self) -> None:
+        """Become the one owner that may write; StoreError names the present owner."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; the next call opens it again. Idempotent."""
+        ...
+
+    def commit(self, batch: Batch) -> None:
+        """Commit one batch: durable on return, or nothing of it happened."""
+        ...
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        """Commit many batches together; one answer each, and a bad one fails alone.
+
+        Raises CommitUnknown when nobody knows which of them happened.
+        """
+        ...
+
+    def offer(self, runtime_id: LogicalRuntimeId, rows: Sequence[InputRow]) -> None:
+        """Insert inputs as accepted, by a process that does not own the runtime."""
+        ...
+
+    def load_runtime(self, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
+        """The runtime's row, or None for one never registered."""
+        ...
+
+    def list_runtimes(self, *, after: str | None = None, limit: int = 1000) -> Page[RuntimeRow]:
+        """The runtimes by id, a page at a time."""
+        ...
+
+    def runtimes_with_work(self) -> list[LogicalRuntimeId]:
+        """The registered runtimes that have non-terminal inputs."""
+        ...
+
+    def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
+        """The non-terminal inputs in order of admission, those without a number last."""
+        ...
+
+    def load_input(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> InputState | None:
+        """One input, finished or not."""
+        ...
+
+    def load_input_by_key(
+        self, runtime_id: LogicalRuntimeId, key: IdempotencyKey
+    ) -> InputState | None:
+        """The one input that claimed an idempotency key."""
+        ...
+
+    def load_boundary_receipt(
+        self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
+    ) -> RunBoundaryReceipt | None:
+        """The receipt of exactly this run and sequence."""
+        ...
+
+    def load_session_snapshot(self, runtime_id: LogicalRuntimeId) -> SessionSnapshot | None:
+        """What was committed last of the session, or None."""
+        ...
+
+    def page_terminal_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """Finished inputs for inspection, in a stable order."""
+        ...
+
+    def page_receipts(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[RunBoundaryReceipt]:
+        """Receipts for inspection, those of one run in sequence."""
+        ...

@@ -1,0 +1,151 @@
+"""Writing: batches as SQL.
+
+Rows of one table go in together, many to a statement: each step of SQLite lets go of the
+interpreter lock and has to win it back, which costs more than the row.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Final
+
+from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages, SessionChange
+from meerkat.errors import Fenced, StoreError
+from meerkat.identifiers import LogicalRuntimeId
+from meerkat.store.protocol import Batch
+from meerkat.store.rows import Columns, input_columns, receipt_columns, runtime_columns
+
+_ROWS_A_STATEMENT: Final = (64, 16, 4, 1)
+"""Row counts that statements exist for: few texts to prepare, few steps to take."""
+
+_INSERT_RUNTIME: Final = "INSERT INTO runtimes VALUES {rows} ON CONFLICT DO NOTHING"
+
+_UPDATE_RUNTIME: Final = """
+UPDATE runtimes SET
+    session_id = new.column2, epoch_id = new.column3, state = new.column4, fence = new.column5,
+    registered = new.column6, next_admission_sequence = new.column7,
+    silent_intents = new.column8, cursors = new.column9
+FROM (VALUES {rows}) AS new
+WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column10
+"""
+
+_PUT_INPUT: Final = """
+INSERT INTO inputs VALUES {rows}
+ON CONFLICT (runtime_id, input_id) DO UPDATE SET
+    admission_sequence = excluded.admission_sequence, phase = excluded.phase,
+    state = excluded.state
+"""
+
+_OFFER_INPUT: Final = "INSERT INTO inputs VALUES {rows} ON CONFLICT DO NOTHING"
+
+_INSERT_RECEIPT: Final = "INSERT INTO receipts VALUES {rows}"
+
+_APPEND_MESSAGES: Final = "INSERT INTO messages VALUES {rows}"
+
+_PUT_SNAPSHOT: Final = """
+INSERT INTO snapshots VALUES {rows} ON CONFLICT (runtime_id) DO UPDATE SET body = excluded.body
+"""
+
+
+class Refused(Exception):
+    """A batch of the group cannot be committed: fenced, or in conflict with what is stored."""
+
+
+@functools.cache
+def _statement(template: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return template.format(rows=", ".join([row] * rows))
+
+
+def _write_rows(connection: Any, template: str, rows: Sequence[Columns]) -> int:
+    """Write rows in as few statements as there are sizes for; gives the rows changed."""
+    changed = start = 0
+    for size in _ROWS_A_STATEMENT:
+        while len(rows) - start >= size:
+            chunk = rows[start : start + size]
+            values = [value for row in chunk for value in row]
+            statement = _statement(template, size, len(chunk[0]))
+            changed += connection.execute(statement, values).rowcount
+            start += size
+    return changed
+
+
+def write_group(connection: Any, batches: Sequence[Batch]) -> None:
+    """Write batches of different runtimes inside the open transaction.
+
+    Raises Refused when a fence does not hold, and lets the binding's errors through; the
+    caller rolls back.
+    """
+    _write_runtimes(connection, batches)
+    inputs = [
+        input_columns(batch.runtime.runtime_id, row) for batch in batches for row in batch.inputs
+    ]
+    _write_rows(connection, _PUT_INPUT, inputs)
+    receipts = [
+        receipt_columns(batch.runtime.runtime_id, receipt)
+        for batch in batches
+        for receipt in batch.receipts
+    ]
+    _write_rows(connection, _INSERT_RECEIPT, receipts)
+    changes = [(batch.runtime.runtime_id, change) for batch in batches for change in batch.session]
+    _write_session(connection, changes)
+
+
+def _write_runtimes(connection: Any, batches: Sequence[Batch]) -> None:
+    """Replace the runtime rows whose fence is as expected; Refused if one is not."""
+    fresh = [runtime_columns(batch.runtime) for batch in batches if not batch.expected_fence]
+    known = [
+        (*runtime_columns(batch.runtime), batch.expected_fence)
+        for batch in batches
+        if batch.expected_fence
+    ]
+    changed = _write_rows(connection, _INSERT_RUNTIME, fresh)
+    changed += _write_rows(connection, _UPDATE_RUNTIME, known)
+    if changed != len(batches):
+        raise Refused
+
+
+def _write_session(
+    connection: Any, changes: Sequence[tuple[LogicalRuntimeId, SessionChange]]
+) -> None:
+    appended: list[Columns] = []
+    for runtime_id, change in changes:
+        match change:
+            case AppendMessages(position=position, count=count, body=body):
+                appended.append((runtime_id.value, position, count, body.decode()))
+            case RewriteMessages(count=count, body=body):
+                _write_rows(connection, _APPEND_MESSAGES, appended)
+                appended = [(runtime_id.value, 0, count, body.decode())] if count else []
+                connection.execute(
+                    "DELETE FROM messages WHERE runtime_id = ?", (runtime_id.value,)
+                )
+            case ReplaceSnapshot(data=data):
+                _write_rows(connection, _PUT_SNAPSHOT, [(runtime_id.value, data)])
+    _write_rows(connection, _APPEND_MESSAGES, appended)
+
+
+def write_one(connection: Any, batch: Batch, path: str) -> StoreError | None:
+    """Write one batch under a savepoint; what refuses it is the answer."""
+    connection.execute("SAVEPOINT batch")
+    refused: StoreError | None = None
+    try:
+        write_group(connection, [batch])
+    except Refused:
+        refused = Fenced(batch.runtime.runtime_id)
+    except connection.IntegrityError as error:
+        refused = StoreError(f"{path}: {error}")
+    if refused is not None:
+        connection.execute("ROLLBACK TO batch")
+    connection.execute("RELEASE batch")
+    return refused
+
+
+def offer_rows(connection: Any, runtime_id: LogicalRuntimeId, rows: Sequence[Columns]) -> None:
+    """Insert accepted inputs that are not stored yet; Refused for an unknown runtime."""
+    known = connection.execute(
+        "SELECT 1 FROM runtimes WHERE runtime_id = ?", (runtime_id.value,)
+    ).fetchone()
+    if known is None:
+        raise Refused
+    _write_rows(connection, _OFFER_INPUT, rows)
