@@ -8,6 +8,7 @@ Decoding coerces nothing, takes no unknown field, and raises DecodeError only.
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections import abc
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from meerkat import events, identifiers, input_lifecycle, inputs, outcomes, policy, words
 from meerkat.errors import DecodeError
 from meerkat.json_values import check, dump, parse
+from meerkat.limits import JSON_INT_MAX, JSON_INT_MIN
 from meerkat.stored_input import StoredInputState
 
 T = TypeVar("T")
@@ -167,6 +169,12 @@ def _exactly(wanted: type) -> Any:
     return structure
 
 
+def _bounded(value: int) -> int:
+    if not JSON_INT_MIN <= value <= JSON_INT_MAX:
+        raise ValueError("integer outside -2^63 .. 2^64-1")
+    return value
+
+
 def _word(value: Any, wanted: type[words.Word]) -> words.Word:
     if type(value) is not str:
         raise TypeError(f"expected a word, not {type(value).__name__}")
@@ -177,8 +185,13 @@ def _word(value: Any, wanted: type[words.Word]) -> words.Word:
         raise ValueError(f"{value[:40]!r} is none of {known}") from None
 
 
+_UTC_TEXT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
+)
+
+
 def _time(value: Any, _: Any) -> datetime:
-    if type(value) is not str or not value.endswith("Z"):
+    if type(value) is not str or not _UTC_TEXT.fullmatch(value):
         raise ValueError("expected a UTC time such as 2026-01-02T03:04:05.000006Z")
     return datetime.fromisoformat(value[:-1]).replace(tzinfo=UTC)
 
@@ -195,15 +208,12 @@ def _text_identifier(value: Any, wanted: type[identifiers.TextIdentifier]) -> An
     return wanted(value)
 
 
-def _json(value: Any, _: Any) -> Any:
-    return value
-
-
 def _subclasses_of(base: type) -> Any:
     return lambda cls: isinstance(cls, type) and issubclass(cls, base)
 
 
 _converter.register_structure_hook(int, _exactly(int))
+_converter.register_unstructure_hook(int, _bounded)
 _converter.register_structure_hook(str, _exactly(str))
 _converter.register_structure_hook(bool, _exactly(bool))
 _converter.register_structure_hook(float, _exactly(float))
@@ -224,7 +234,9 @@ _converter.register_unstructure_hook_func(
 _converter.register_structure_hook(
     identifiers.PolicyVersion, lambda value, _: identifiers.PolicyVersion(value)
 )
-_converter.register_unstructure_hook(identifiers.PolicyVersion, lambda each: each.value)
+_converter.register_unstructure_hook(
+    identifiers.PolicyVersion, lambda each: _bounded(each.value)
+)
 
 
 # --- JSON carried as itself -------------------------------------------------------------
@@ -240,13 +252,36 @@ def _is_json(annotation: Any) -> bool:
     return False
 
 
-def _checked(value: Any) -> Any:
+def _checked(value: Any, _: Any = None) -> Any:
     check(value)
     return value
 
 
-_converter.register_structure_hook_func(_is_json, _json)
+_converter.register_structure_hook_func(_is_json, _checked)
 _converter.register_unstructure_hook_func(_is_json, _checked)
+
+
+# --- lists ------------------------------------------------------------------------------
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple and not _is_json(annotation)
+
+
+def _list_in(annotation: Any) -> Any:
+    """Read a list into a tuple of one type; text and objects are not lists."""
+    listed = types.GenericAlias(list, get_args(annotation)[:1])
+    structure = _converter.get_structure_hook(listed)
+
+    def strictly(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise TypeError(f"expected a list, not {type(value).__name__}")
+        return tuple(structure(value, listed))
+
+    return strictly
+
+
+_converter.register_structure_hook_factory(_is_list, _list_in)
 
 
 # --- records ----------------------------------------------------------------------------
@@ -317,6 +352,8 @@ def _tagged(base: type, tag: str, members: Mapping[str, type]) -> None:
 
     def unstructure(value: Any) -> Any:
         cls = type(value)
+        if cls not in words_of:
+            raise TypeError(f"{cls.__name__} has no wire form")
         return {tag: words_of[cls], **_record_out(cls)(value)}
 
     _converter.register_structure_hook_func(_subclasses_of(base), structure)

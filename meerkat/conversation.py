@@ -13,9 +13,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
-from meerkat.json_values import JsonValue, canonical, check
+from meerkat.json_values import ENVELOPE, JsonValue, canonical, check
 
 if TYPE_CHECKING:
     from meerkat.runs import RunOutput
@@ -27,9 +27,9 @@ Message: TypeAlias = Mapping[str, JsonValue]
 class SessionSnapshot:
     """What was committed last: the message list as canonical JSON, and the opaque bytes."""
 
-    messages: bytes = b"[]"
+    messages: bytes = field(default=b"[]", repr=False)
     message_count: int = 0
-    opaque: bytes | None = None
+    opaque: bytes | None = field(default=None, repr=False)
 
 
 @frozen
@@ -41,7 +41,7 @@ class AppendMessages:
 
     position: int
     count: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @frozen
@@ -49,14 +49,14 @@ class RewriteMessages:
     """Store a whole new message list. ``body`` is its canonical JSON array."""
 
     count: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @frozen
 class ReplaceSnapshot:
     """Store opaque bytes in the place of the last ones."""
 
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 SessionChange: TypeAlias = AppendMessages | RewriteMessages | ReplaceSnapshot
@@ -119,10 +119,13 @@ class Conversation:
         return self._digest_with(b"")
 
     def plan(self, output: RunOutput) -> Plan:
-        """Work out what an output does; ValueError for messages JSON cannot carry.
+        """Work out what an output does; ValueError for messages or a result JSON cannot carry.
 
         Changes nothing: :meth:`apply` does, once the plan is part of a commit.
         """
+        if output.result is not None:
+            check(output.result, "result")
+            canonical(output.result)  # refuses NaN, infinities and lone surrogates
         plan = self._plan(output)
         if output.conversation_digest is None and output.message_count is None:
             return plan
@@ -186,5 +189,5 @@ class Conversation:
 def _array(messages: Sequence[Message]) -> bytes:
     if not messages:
         return _EMPTY
-    check(messages, "messages")
+    check(messages, "messages", ENVELOPE)
     return canonical(list(messages))

@@ -88,6 +88,9 @@ class _Driver:
         transition = kernel.decide(memory, command, now)
         self._make_durable(transition)
         memory.apply(transition)
+        for state in transition.states:
+            if state.is_terminal:
+                memory.ledger.forget(state.input_id)
         self._release(transition, now)
         return cast("R", transition.reply)
 
@@ -277,8 +280,9 @@ class EphemeralRuntimeDriver(_Driver):
     ) -> None:
         super().__init__(runtime_id, rules=rules, now=now)
         self._in_memory = kernel.RuntimeMemory(self.runtime_id, durable=False, rules=self._rules)
-        self._do(kernel.Register(SessionId.new(), RuntimeEpochId.new()), object)
-        self._events.clear()
+        session, epoch = SessionId.new(), RuntimeEpochId.new()
+        register = kernel.Register(session, epoch)
+        self._in_memory.apply(kernel.decide(self._in_memory, register, now()))
 
     @property
     def _memory(self) -> kernel.RuntimeMemory:

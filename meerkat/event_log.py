@@ -56,8 +56,10 @@ class EventLog:
         """Make room."""
         self._entries.popleft()
 
-    def after(self, sequence: int) -> tuple[EventGap | None, list[RuntimeEventEnvelope]]:
-        """The events above ``sequence``, and the gap before them if some are gone."""
+    def after(
+        self, sequence: int, limit: int | None = None
+    ) -> tuple[EventGap | None, list[RuntimeEventEnvelope]]:
+        """The first ``limit`` events above ``sequence``, and the gap before them if any are gone."""
         oldest = self._next - len(self._entries)
         gap = None
         if sequence < oldest - 1:
@@ -65,7 +67,8 @@ class EventLog:
                 requested=sequence, dropped_through=oldest - 1, watermark=self.watermark
             )
         start = max(0, sequence + 1 - oldest)
-        return gap, [self._envelope(index) for index in range(start, len(self._entries))]
+        end = len(self._entries) if limit is None else min(start + limit, len(self._entries))
+        return gap, [self._envelope(index) for index in range(start, end)]
 
     def _envelope(self, index: int) -> RuntimeEventEnvelope:
         entry = self._entries[index]
@@ -86,7 +89,7 @@ def envelope_of(
         id=emit.event_id or RuntimeEventId.new(),
         runtime_id=runtime_id,
         sequence=sequence,
-        timestamp=now,
+        timestamp=emit.timestamp or now,
         event=emit.event,
         causation_id=CausationId(cause.value) if isinstance(cause, InputId) else cause,
         correlation_id=emit.correlation_id,

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from meerkat.errors import InvalidInputTransition
 from meerkat.identifiers import CorrelationId, IdempotencyKey, InputId, RunId
 from meerkat.inputs import Durability, Input
-from meerkat.json_values import JsonValue
+from meerkat.json_values import JsonValue, own
 from meerkat.policy import PolicyDecision
 from meerkat.words import Word
 
@@ -177,7 +177,7 @@ class InputState:
     last_boundary_sequence: int | None = None
     admission_sequence: int | None = None
     terminal_outcome: TerminalOutcome | None = None
-    result: JsonValue = None
+    result: JsonValue = field(default=None, converter=own, repr=False)
     last_error: str | None = None
     input: Input | None = None
 
@@ -314,7 +314,6 @@ def recover(state: InputState, now: datetime) -> InputState:
         reason="recovered",
         last_run_id=None,
         last_boundary_sequence=None,
-        recovery_count=state.recovery_count + 1,
     )
 
 
@@ -357,8 +356,8 @@ def contradiction(state: InputState) -> str | None:
         attempts = outcome.reason.attempts
         if attempts is not None and attempts != state.attempt_count:
             return f"exhausted after {attempts} attempts, yet {state.attempt_count} were counted"
-    if state.phase is InputPhase.QUEUED:
+    if state.phase in (InputPhase.QUEUED, InputPhase.STAGED):
         for name in ("input", "admission_sequence", "policy"):
             if getattr(state, name) is None:
-                return f"queued without its {'payload' if name == 'input' else name}"
+                return f"{state.phase} without its {'payload' if name == 'input' else name}"
     return None

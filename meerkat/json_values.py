@@ -13,7 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meerkat.errors import DecodeError
-from meerkat.limits import JSON_DEPTH_MAX, JSON_INT_MAX, JSON_INT_MIN
+from meerkat.limits import (
+    JSON_DEPTH_MAX,
+    JSON_ENVELOPE_DEPTH_MAX,
+    JSON_INT_MAX,
+    JSON_INT_MIN,
+)
 
 if TYPE_CHECKING:
     JsonValue: TypeAlias = (
@@ -35,6 +40,10 @@ _sorted: Final = json.JSONEncoder(
 ).encode
 
 
+ENVELOPE: Final = -JSON_ENVELOPE_DEPTH_MAX
+"""The depth a whole document starts at: the levels around its values do not count."""
+
+
 def own(value: Any, depth: int = 0) -> Any:
     """Copy the containers of a JSON value, so that its owner cannot change ours.
 
@@ -50,10 +59,25 @@ def own(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def plain(value: Any) -> Any:
+    """A fresh copy in the lists and dicts that a host expects of JSON."""
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def carriable(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates, as in odd file names, are spelt out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def check(value: Any, where: str = "$", depth: int = 0) -> None:
     """Refuse, with ValueError naming the place, what JSON cannot carry faithfully.
 
-    NaN, infinities and lone surrogates are left to the encoder, which refuses them.
+    NaN, infinities and lone surrogates are left to the encoder, which refuses them. Give
+    ``depth=ENVELOPE`` for a whole document, whose values alone count against the limit.
     """
     if value is None or isinstance(value, str | bool | float):
         return
@@ -105,7 +129,7 @@ def parse(data: bytes | str) -> Any:
     try:
         text = data if isinstance(data, str) else bytes(data).decode()
         value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        check(value)
+        check(value, depth=ENVELOPE)
         _compact(value).encode()  # refuses escaped lone surrogates and floats that overflowed
     except UnicodeDecodeError:
         raise DecodeError("not UTF-8") from None

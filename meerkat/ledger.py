@@ -27,7 +27,7 @@ class _WaitingLane:
     def __init__(self) -> None:
         self._sequences: dict[InputId, int] = {}
         self._in_order = True
-        self.by_scope: dict[_Scope, InputId] = {}
+        self.by_scope: dict[_Scope, dict[InputId, None]] = {}
 
     def __len__(self) -> int:
         return len(self._sequences)
@@ -45,13 +45,17 @@ class _WaitingLane:
         self._sequences[state.input_id] = sequence
         scope = _scope_of(state)
         if scope is not None:
-            self.by_scope[scope] = state.input_id
+            self.by_scope.setdefault(scope, {})[state.input_id] = None
 
     def leave(self, state: InputState) -> None:
         self._sequences.pop(state.input_id, None)
         scope = _scope_of(state)
-        if scope is not None and self.by_scope.get(scope) == state.input_id:
-            del self.by_scope[scope]
+        if scope is None:
+            return
+        sharing = self.by_scope.get(scope, {})
+        sharing.pop(state.input_id, None)
+        if not sharing:
+            self.by_scope.pop(scope, None)
 
 
 def _scope_of(state: InputState) -> _Scope | None:
@@ -66,21 +70,23 @@ def _scope_of(state: InputState) -> _Scope | None:
 class Ledger:
     """The inputs of one runtime. Owned by its driver; not thread-safe.
 
+    A finished input stays known until :meth:`forget` says that the store knows of its end.
     ``archived_max`` bounds the finished inputs kept for want of a store: all of them for a
     runtime without one (None), the last few ephemeral ones for a runtime with one.
     """
 
-    __slots__ = ("_active", "_archive", "_archived_max", "_by_key", "_lanes")
+    __slots__ = ("_active", "_archive", "_archived_max", "_by_key", "_lanes", "_settling")
 
     def __init__(self, archived_max: int | None) -> None:
         self._active: dict[InputId, InputState] = {}
         self._archive: OrderedDict[InputId, InputState] = OrderedDict()
         self._archived_max = archived_max
         self._by_key: dict[IdempotencyKey, InputId] = {}
+        self._settling: dict[InputId, InputState] = {}
         self._lanes = {Lane.STEER: _WaitingLane(), Lane.QUEUE: _WaitingLane()}
 
     def __len__(self) -> int:
-        return len(self._active) + len(self._archive)
+        return len(self._active) + len(self._settling) + len(self._archive)
 
     @property
     def active_count(self) -> int:
@@ -93,7 +99,11 @@ class Ledger:
 
     def get(self, input_id: InputId) -> InputState | None:
         """An input by its id, as far as memory knows it."""
-        return self._active.get(input_id) or self._archive.get(input_id)
+        return (
+            self._active.get(input_id)
+            or self._settling.get(input_id)
+            or self._archive.get(input_id)
+        )
 
     def get_by_key(self, key: IdempotencyKey | None) -> InputState | None:
         """An input by its idempotency key, as far as memory knows it."""
@@ -108,10 +118,15 @@ class Ledger:
         """How many inputs wait in a lane."""
         return len(self._lanes[lane])
 
-    def replaceable(self, lane: Lane, kind: InputKind, key: SupersessionKey) -> InputState | None:
-        """The queued input that a newer one of the same kind and key replaces."""
-        input_id = self._lanes[lane].by_scope.get((kind, key))
-        return None if input_id is None else self._active[input_id]
+    def replaceable(
+        self, lane: Lane, kind: InputKind, key: SupersessionKey
+    ) -> tuple[InputState, ...]:
+        """The queued inputs that a newer one of the same kind and key replaces.
+
+        More than one when an input came back from a failed run behind a newer one's back.
+        """
+        sharing = self._lanes[lane].by_scope.get((kind, key), {})
+        return tuple(self._active[input_id] for input_id in sharing)
 
     def put(self, state: InputState) -> None:
         """Take in a new version of an input; lanes and keys follow it."""
@@ -134,17 +149,23 @@ class Ledger:
         for state in sorted(queued, key=lambda each: each.admission_sequence or 0):
             self._lane_of(state).enter(state)
 
+    def forget(self, input_id: InputId) -> None:
+        """Let a finished input go: from now on the store answers for it."""
+        state = self._settling.pop(input_id, None)
+        if state is not None:
+            self._forget_key(state)
+
     def _finish(self, state: InputState) -> None:
         self._active.pop(state.input_id, None)
-        if self._archived_max is None or state.durability is Durability.EPHEMERAL:
-            self._archive[state.input_id] = state
-            if state.idempotency_key is not None:
-                self._by_key[state.idempotency_key] = state.input_id
-            if self._archived_max is not None and len(self._archive) > self._archived_max:
-                _, dropped = self._archive.popitem(last=False)
-                self._forget_key(dropped)
-        else:
-            self._forget_key(state)
+        if state.idempotency_key is not None:
+            self._by_key[state.idempotency_key] = state.input_id
+        if self._archived_max is not None and state.durability is not Durability.EPHEMERAL:
+            self._settling[state.input_id] = state
+            return
+        self._archive[state.input_id] = state
+        if self._archived_max is not None and len(self._archive) > self._archived_max:
+            _, dropped = self._archive.popitem(last=False)
+            self._forget_key(dropped)
 
     def _forget_key(self, state: InputState) -> None:
         if state.idempotency_key is not None:

@@ -11,7 +11,10 @@ from typing import Final
 from attrs import field, frozen, validators
 
 JSON_DEPTH_MAX: Final = 32
-"""Deepest nesting of a JSON document: far above real payloads, far below the stack."""
+"""Deepest nesting of a JSON value: far above real payloads, far below the stack."""
+
+JSON_ENVELOPE_DEPTH_MAX: Final = 8
+"""Levels the wire form may lay around a value, so that what was accepted can be read back."""
 
 JSON_INT_MIN: Final = -(2**63)
 JSON_INT_MAX: Final = 2**64 - 1

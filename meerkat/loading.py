@@ -12,7 +12,7 @@ from typing import Final
 
 from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputState
-from meerkat.inputs import Input
+from meerkat.inputs import Durability, Input
 from meerkat.kernel import Recover, RuntimeHead, RuntimeMemory
 from meerkat.kernel.memory import Rules
 from meerkat.recovery import receipts_wanted, refuse_corruption
@@ -39,7 +39,11 @@ def load_memory(
 
     ``carried_over`` are the ephemeral inputs of a memory that is replaced.
     """
-    states = [refuse_corruption(state) for state in store.load_active_inputs(row.runtime_id)]
+    states = [
+        refuse_corruption(state)
+        for state in store.load_active_inputs(row.runtime_id)
+        if state.durability is not Durability.EPHEMERAL
+    ]
     resting = _AT_REST.get(row.state, row.state)
     if resting is RuntimeState.IDLE and executor_attached:
         resting = RuntimeState.ATTACHED

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from meerkat.identifiers import InputId
 from meerkat.input_lifecycle import (
@@ -17,7 +17,7 @@ from meerkat.input_lifecycle import (
     InputState,
     SupersededOutcome,
 )
-from meerkat.json_values import JsonValue
+from meerkat.json_values import JsonValue, plain
 from meerkat.policy import PolicyDecision
 from meerkat.words import Word
 
@@ -132,7 +132,7 @@ class CompletionOutcome:
     """
 
     kind: CompletionKind
-    result: JsonValue = None
+    result: JsonValue = field(default=None, converter=plain, repr=False)
     reason: str | None = None
     error: str | None = None
     displaced_by: InputId | None = None

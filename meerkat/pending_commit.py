@@ -44,6 +44,10 @@ class PendingCommit:
         self._head = transition.head
         self.effects += transition.effects
 
+    def ride(self, head: RuntimeHead) -> None:
+        """Let a newer head ride along, without making it a reason to write."""
+        self._head = head
+
     @property
     def writes(self) -> bool:
         """Is there anything that has to be on disk before the effects may go?"""

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import Final
 
+from attrs import evolve
+
 from meerkat import input_lifecycle as lifecycle
 from meerkat.errors import RecoveryCorruption
 from meerkat.identifiers import RunId
@@ -72,6 +74,13 @@ def repaired(
     state: InputState, repair: Repair, now: datetime, *, policy: PolicyTable, sequence: int
 ) -> InputState:
     """The input after its repair; ``sequence`` is used for one that has none yet."""
+    after = _after(state, repair, now, policy, sequence)
+    return after if after is state else evolve(after, recovery_count=state.recovery_count + 1)
+
+
+def _after(
+    state: InputState, repair: Repair, now: datetime, policy: PolicyTable, sequence: int
+) -> InputState:
     match repair:
         case Repair.KEEP | Repair.KEEP_APPLIED:
             return state

@@ -101,7 +101,8 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
     accepted = InputState.of(offered, now)
     if decision.consume_point is ConsumePoint.ON_ACCEPT:
         state = lifecycle.consume_on_accept(accepted, now, policy=decision)
-        replaced, signal, end = None, Signal.NONE, EventCode.INPUT_CONSUMED
+        signal, end = Signal.NONE, EventCode.INPUT_CONSUMED
+        replaced: tuple[InputState, ...] = ()
     else:
         sequence = head.next_admission_sequence
         state = lifecycle.queue_accepted(accepted, now, policy=decision, sequence=sequence)
@@ -113,10 +114,10 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
         )
     effects: list[Effect] = [_told(offered, EventCode.INPUT_ACCEPTED)]
     states: list[InputState] = []
-    if replaced is not None:
+    for older in replaced:
         step, code = _REPLACE[decision.queue_mode]
-        states.append(step(replaced, now, offered.id))
-        event = InputLifecycleEvent(code, replaced.input_id, related_input_id=offered.id)
+        states.append(step(older, now, offered.id))
+        event = InputLifecycleEvent(code, older.input_id, related_input_id=offered.id)
         effects.append(Emit(event, offered.id, offered.correlation_id))
     effects.append(_told(offered, end or EventCode.INPUT_QUEUED))
     if signal is not Signal.NONE:
@@ -136,8 +137,8 @@ def _told(offered: Input, code: EventCode) -> Emit:
 
 def _replaced(
     memory: RuntimeMemory, offered: Input, decision: PolicyDecision
-) -> InputState | None:
+) -> tuple[InputState, ...]:
     key, lane = offered.supersession_key, decision.lane
     if decision.queue_mode not in _REPLACE or key is None or lane is None:
-        return None
+        return ()
     return memory.ledger.replaceable(lane, offered.kind, key)

@@ -14,7 +14,7 @@ from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import InputId, RunId, RuntimeEpochId, SessionId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
-from meerkat.json_values import JsonValue
+from meerkat.json_values import JsonValue, carriable
 from meerkat.policy import Lane
 
 
@@ -75,7 +75,7 @@ class FailRun:
     """The run in hand failed; ``jitter`` in [0, 1) spreads its retry."""
 
     run_id: RunId
-    error: str
+    error: str = field(converter=carriable)
     recoverable: bool
     jitter: float
 
@@ -99,7 +99,7 @@ class ReportProgress:
     """The run in hand says how far it is."""
 
     run_id: RunId
-    text: str
+    text: str = field(converter=carriable)
 
 
 @frozen

@@ -51,13 +51,15 @@ def register(memory: RuntimeMemory, command: Register, _now: datetime) -> Transi
     phase = head.phase
     if phase.state is RuntimeState.INITIALIZING:
         phase = phase.after(RuntimeStep.INITIALIZE)
+        if head.executor_attached:
+            phase = phase.after(RuntimeStep.ATTACH_EXECUTOR)
     head = evolve(
         head,
         phase=phase,
         registered=True,
         session_id=head.session_id or command.session_id,
         epoch_id=command.epoch_id,
-        awake=bool(memory.ledger.active_count),
+        awake=_has_work(memory),
     )
     return Transition(head=head, effects=(_topology(EventCode.RUNTIME_CREATED),))
 
@@ -79,7 +81,7 @@ def attach(memory: RuntimeMemory, _command: AttachExecutor, _now: datetime) -> T
         phase = evolve(phase, returns_to=RuntimeState.ATTACHED)
     elif phase.allows(RuntimeStep.ATTACH_EXECUTOR):
         phase = phase.after(RuntimeStep.ATTACH_EXECUTOR)
-    return _to(evolve(head, executor_attached=True, awake=True), phase)
+    return _to(evolve(head, executor_attached=True, awake=_has_work(memory)), phase)
 
 
 def detach(memory: RuntimeMemory, _command: DetachExecutor, _now: datetime) -> Transition:
@@ -96,7 +98,7 @@ def detach(memory: RuntimeMemory, _command: DetachExecutor, _now: datetime) -> T
 
 def wake(memory: RuntimeMemory, _command: Wake, _now: datetime) -> Transition:
     """Work whatever waits, inputs that woke nobody included."""
-    return Transition(head=evolve(memory.head, awake=True))
+    return Transition(head=evolve(memory.head, awake=_has_work(memory)))
 
 
 def release_lane(memory: RuntimeMemory, command: ReleaseLane, _now: datetime) -> Transition:
@@ -120,7 +122,13 @@ def publish(memory: RuntimeMemory, command: PublishEvent, _now: datetime) -> Tra
     envelope = command.envelope
     if envelope.id in memory.host_events:
         return Transition(head=memory.head)
-    emit = Emit(envelope.event, envelope.causation_id, envelope.correlation_id, envelope.id)
+    emit = Emit(
+        envelope.event,
+        envelope.causation_id,
+        envelope.correlation_id,
+        envelope.id,
+        envelope.timestamp,
+    )
     return Transition(head=memory.head, effects=(emit,))
 
 
@@ -139,7 +147,7 @@ def retire(memory: RuntimeMemory, _command: Retire, now: datetime) -> Transition
         states = _abandoned(waiting, AbandonCause.RETIRED, now)
         pending = len(in_hand)
     return Transition(
-        head=evolve(head, phase=phase, awake=True),
+        head=evolve(head, phase=phase, awake=head.executor_attached and _has_work(memory)),
         states=states,
         effects=_effects(head.phase, phase, states, _topology(EventCode.RUNTIME_RETIRED)),
         reply=RetireReport(inputs_abandoned=len(states), inputs_pending_drain=pending),
@@ -151,7 +159,7 @@ def recycle(memory: RuntimeMemory, _command: Recycle, _now: datetime) -> Transit
     head = memory.head
     phase = _step(head, RuntimeStep.RECYCLE)
     return Transition(
-        head=evolve(head, phase=phase, awake=True, held=frozenset()),
+        head=evolve(head, phase=phase, awake=_has_work(memory), held=frozenset()),
         effects=_effects(head.phase, phase, (), _topology(EventCode.RUNTIME_RECYCLED)),
         reply=RecycleReport(inputs_transferred=memory.ledger.active_count),
         relane=True,
@@ -215,7 +223,12 @@ def recover(memory: RuntimeMemory, command: Recover, now: datetime) -> Transitio
             sequence = max(sequence, (after.admission_sequence or 0) + 1)
         repairs.append(repair)
     return Transition(
-        head=evolve(head, next_admission_sequence=sequence, awake=True, held=frozenset()),
+        head=evolve(
+            head,
+            next_admission_sequence=sequence,
+            awake=_has_work(memory),
+            held=frozenset(),
+        ),
         states=tuple(changed),
         reply=report_of(repairs),
         relane=True,
@@ -223,6 +236,11 @@ def recover(memory: RuntimeMemory, command: Recover, now: datetime) -> Transitio
 
 
 # --- shared ------------------------------------------------------------------------------
+
+
+def _has_work(memory: RuntimeMemory) -> bool:
+    """Is there anything to be awake for? Else a later input that wakes nobody would run."""
+    return memory.ledger.active_count > 0
 
 
 def _refuse_destroyed(head: RuntimeHead) -> None:

@@ -104,6 +104,11 @@ class RuntimeMemory:
         return None
 
     @property
+    def has_waiting(self) -> bool:
+        """Does anything wait in a lane, held or not?"""
+        return any(self.ledger.waiting_count(lane) for lane in Lane)
+
+    @property
     def runnable(self) -> bool:
         """Can a run be staged now: awake, an executor, a state that works, a lane with work."""
         head = self.head

@@ -64,11 +64,14 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
     run = _current(memory.head, command.run_id)
     if not command.input_ids:
         raise RunRefused("a boundary without inputs has nothing to commit")
+    if len(set(command.input_ids)) != len(command.input_ids):
+        raise RunRefused("a boundary names an input twice")
+    handed_over = {state.input_id: state for state in steered(memory)}
     sequence = run.next_sequence
     states = []
     for input_id in command.input_ids:
-        waiting = memory.ledger.get(input_id)
-        if waiting is None or waiting.phase is not InputPhase.QUEUED:
+        waiting = handed_over.get(input_id)
+        if waiting is None:
             raise RunRefused(f"input {input_id} is not waiting at a boundary")
         staged = lifecycle.stage_for_run(waiting, now, run_id=run.run_id)
         states.append(
@@ -176,10 +179,11 @@ def requeue(memory: RuntimeMemory, command: RequeueRun, now: datetime) -> Transi
         for state in _contributors(memory, run)
     ]
     over = _over(memory, run, states, EventCode.RUN_CANCELLED, "executor stopped")
-    head = evolve(over.head, executor_attached=False)
+    head, effects = evolve(over.head, executor_attached=False), over.effects
     if head.phase.allows(RuntimeStep.DETACH_EXECUTOR):
         head = evolve(head, phase=head.phase.after(RuntimeStep.DETACH_EXECUTOR))
-    return evolve(over, head=head)
+        effects = (*effects, _changed(over.head.phase, head.phase))
+    return evolve(over, head=head, effects=effects)
 
 
 def report_progress(memory: RuntimeMemory, command: ReportProgress, _now: datetime) -> Transition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeAlias
 
 from attrs import field, frozen
@@ -19,12 +20,17 @@ from meerkat.runs import RunInHand, StagedInput
 
 @frozen
 class Emit:
-    """Tell the readers of events. ``event_id`` is a host's own, else one is made on reading."""
+    """Tell the readers of events.
+
+    ``event_id`` and ``timestamp`` are a host's own; else an id is made on reading, and the
+    time is that of the decision.
+    """
 
     event: Event
     cause: InputId | CausationId | None = None
     correlation_id: CorrelationId | None = None
     event_id: RuntimeEventId | None = None
+    timestamp: datetime | None = None
 
 
 @frozen

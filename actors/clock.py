@@ -1,0 +1,103 @@
+"""Clock: the only reader of time and chance, and the one timer of a system.
+
+Everything else is handed the time. A test puts its own clock in the place of
+:class:`SystemClock`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time and chance come from. Thread-safe."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def jitter(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+class SystemClock:
+    """The machine's time and chance."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def jitter(self) -> float:
+        """A number in [0, 1)."""
+        return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+
+class Timers:
+    """Calls that are due later, made by one daemon thread. Thread-safe.
+
+    A call must be short and must not raise: it tells an actor something.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Make ``call`` once, ``delay_s`` seconds from now; never once stopped."""
+        with self._changed:
+            if self._stopped:
+                return
+            due = self._clock.monotonic() + delay_s
+            heapq.heappush(self._due, (due, next(self._order), call))
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="meerkat-timers", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Drop what is due later and end the thread. Idempotent."""
+        with self._changed:
+            self._stopped = True
+            self._due.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped and not self._is_due():
+                    self._changed.wait(self._wait_s())
+                if self._stopped:
+                    return
+                _, _, call = heapq.heappop(self._due)
+            call()
+
+    def _is_due(self) -> bool:
+        return bool(self._due) and self._due[0][0] <= self._clock.monotonic()
+
+    def _wait_s(self) -> float | None:
+        return max(0.0, self._due[0][0] - self._clock.monotonic()) if self._due else None

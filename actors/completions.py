@@ -1,0 +1,65 @@
+"""Completions: the handles that wait for an input's end.
+
+They are the plane's, not a driver's: a driver may be rebuilt, recycled or recovered, and
+its handles wait on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.outcomes import CompletionHandle, CompletionOutcome
+
+
+class Completions:
+    """Handles by runtime and input. Thread-safe; handles are settled outside the lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: defaultdict[LogicalRuntimeId, dict[InputId, list[CompletionHandle]]] = (
+            defaultdict(dict)
+        )
+
+    def watch(
+        self, runtime_id: LogicalRuntimeId, input_id: InputId, handle: CompletionHandle
+    ) -> None:
+        """Settle ``handle`` when this input ends."""
+        with self._lock:
+            self._waiting[runtime_id].setdefault(input_id, []).append(handle)
+
+    def waiting(self, runtime_id: LogicalRuntimeId) -> list[InputId]:
+        """The inputs of a runtime that handles wait for."""
+        with self._lock:
+            return list(self._waiting.get(runtime_id, ()))
+
+    def resolve(
+        self, runtime_id: LogicalRuntimeId, input_id: InputId, outcome: CompletionOutcome
+    ) -> None:
+        """End the handles of one input."""
+        with self._lock:
+            waiting = self._waiting.get(runtime_id)
+            handles = waiting.pop(input_id, []) if waiting else []
+            if waiting is not None and not waiting:
+                del self._waiting[runtime_id]
+        for handle in handles:
+            _settle(handle, outcome)
+
+    def end_runtime(self, runtime_id: LogicalRuntimeId, outcome: CompletionOutcome) -> None:
+        """End every handle of a runtime."""
+        with self._lock:
+            waiting = self._waiting.pop(runtime_id, {})
+        for handles in waiting.values():
+            for handle in handles:
+                _settle(handle, outcome)
+
+    def end_all(self, outcome: CompletionOutcome) -> None:
+        """End every handle there is."""
+        for runtime_id in tuple(self._waiting):
+            self.end_runtime(runtime_id, outcome)
+
+
+def _settle(handle: CompletionHandle, outcome: CompletionOutcome) -> None:
+    if not handle.done():
+        handle.set_result(outcome)

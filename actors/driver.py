@@ -1,0 +1,346 @@
+"""Driver: the actor that owns one runtime. Decide, commit, release.
+
+A message is decided by the kernel and taken into memory at once; its changes go to the
+journal, and what it lets out (answers, events, executor calls, ended handles) waits in a
+ticket until they are durable. While one ticket is on its way the next one fills.
+
+A driver never goes on from a commit that failed: it drops its memory and loads the runtime
+from the store, which is the way every crash takes. What each message means is in
+``driver_messages``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import evolve
+
+from actors import driver_messages
+from actors import messages as m
+from actors.pool import PooledActor
+from actors.replies import Reply
+from actors.runs import Executor
+from actors.seat import Seat
+from actors.system import System
+from actors.ticket import Answer, Ticket
+from meerkat import kernel
+from meerkat.errors import (
+    Fenced,
+    InternalError,
+    MeerkatError,
+    RecoveryCorruption,
+    RuntimeNotFound,
+    StoreError,
+)
+from meerkat.identifiers import LogicalRuntimeId, RunId
+from meerkat.input_lifecycle import InputState
+from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
+from meerkat.loading import load_memory, recovery_of
+from meerkat.outcomes import TerminationReason, completion_of, terminated
+from meerkat.runtime_lifecycle import WORKING, RuntimeState
+
+logger = logging.getLogger(__name__)
+
+RELOAD_DELAY_S: Final = 1.0
+"""How long a driver that could not load its runtime waits before it tries by itself."""
+
+
+class DriverActor(PooledActor):
+    """Owns one runtime: its ledger, its run in hand, its place in the store."""
+
+    def __init__(self, system: System, runtime_id: LogicalRuntimeId) -> None:
+        super().__init__(system.pool)
+        self.system = system
+        self.runtime_id = runtime_id
+        self.executor: Executor | None = system.executor
+        self.seat = Seat(system, runtime_id, self.actor_ref.tell)
+        self.ticket = Ticket(RuntimeHead())
+        self.unavailable: MeerkatError | None = None
+        self.loading = 0
+        self.quiesce: m.Quiesce | None = None
+        self.unregistering: list[Reply[None]] = []
+        self.stop_hooks: set[Reply[Any]] = set()
+        self.memory: RuntimeMemory | None = None
+        self._fence = 0
+        self._claimed = False
+        self._in_flight: Ticket | None = None
+        self._doomed: MeerkatError | None = None
+        self._stash: list[Any] = []
+        self._left = False
+
+    # --- the mailbox --------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> None:
+        """Handle one message, then go on as far as possible."""
+        if isinstance(message, m.Landed):
+            self._landed(message)
+        elif self._doomed is not None:
+            self._stash.append(message)
+        elif self._left:
+            self.on_dead_letter(message)
+        else:
+            try:
+                driver_messages.handle(self, message)
+            except MeerkatError as error:
+                self.refuse(message, error)
+        self._advance()
+
+    def on_message_failed(self, message: Any, error: BaseException) -> None:
+        """A defect: answer the caller, drop the memory, go on from the store."""
+        kind = type(message).__name__
+        logger.error("runtime %s: %s failed", self.runtime_id, kind, exc_info=error)
+        said = InternalError(f"{type(error).__name__} while handling {kind}")
+        said.__cause__ = error
+        reply = getattr(message, "reply", None)
+        if reply is not None:
+            reply.fail(said)
+        self._discard(said)
+        self._advance()
+
+    def on_dead_letter(self, message: Any) -> None:
+        """Hand on what came after the end: another driver takes it."""
+        if isinstance(message, m.FrontDoorMessage):
+            self.system.route(self.runtime_id, message)
+
+    def refuse(self, message: Any, error: MeerkatError) -> None:
+        """Answer with an error, in turn with everything that was decided before."""
+        reply = getattr(message, "reply", None)
+        if reply is not None:
+            self.ticket.answered(self.system.clock.now(), reply, error=error)
+
+    # --- deciding -----------------------------------------------------------------------
+
+    def decide(
+        self,
+        command: kernel.Command,
+        reply: Reply[Any] | None = None,
+        answer: Callable[[Transition], Answer] | None = None,
+    ) -> Transition:
+        """Decide one command and take it into memory; its effects wait for the commit."""
+        memory, now = self.loaded(), self.system.clock.now()
+        transition = kernel.decide(memory, command, now)
+        memory.apply(transition)
+        self.ticket.decided(transition, now, reply, answer(transition) if answer else None)
+        return transition
+
+    def loaded(self) -> RuntimeMemory:
+        """The runtime's memory, loaded if need be; what makes it unavailable is raised."""
+        if self.unavailable is not None:
+            raise self.unavailable
+        if self.memory is None:
+            try:
+                self.memory = self._load()
+            except RecoveryCorruption as error:
+                self.unavailable = error
+                raise
+        return self.memory
+
+    def registered(self) -> RuntimeMemory:
+        """The memory of a runtime that is registered; RuntimeNotFound for any other."""
+        memory = self.loaded()
+        if not memory.head.registered or self.unregistering:
+            raise RuntimeNotFound(self.runtime_id)
+        return memory
+
+    def _load(self) -> RuntimeMemory:
+        system, attached = self.system, self.executor is not None
+        row = system.store.load_runtime(self.runtime_id)
+        if row is None:
+            head = RuntimeHead(executor_attached=attached)
+            memory = RuntimeMemory(self.runtime_id, durable=True, rules=system.rules, head=head)
+        else:
+            memory = load_memory(system.store, row, system.rules, executor_attached=attached)
+        recovery = recovery_of(system.store, memory)
+        lost = self._lost_handles(memory)
+        self._fence, self._claimed = (0 if row is None else row.fence), False
+        self.loading += 1
+        self.ticket = Ticket(memory.head, self.ticket.steps)
+        system.events.begin(self.runtime_id, self._fence)
+        if row is not None and row.state is not RuntimeState.DESTROYED:
+            now = system.clock.now()
+            transition = kernel.decide(memory, recovery, now)
+            memory.apply(transition)
+            self.ticket.decided(transition, now)
+        for state_or_id, outcome in lost:
+            system.completions.resolve(self.runtime_id, state_or_id, outcome)
+        return memory
+
+    def _lost_handles(self, memory: RuntimeMemory) -> list[Any]:
+        """The handles whose input ended, or was lost, while nobody was loaded."""
+        lost = []
+        for input_id in self.system.completions.waiting(self.runtime_id):
+            if memory.ledger.get(input_id) is None:
+                state = self.system.store.load_input(self.runtime_id, input_id)
+                outcome = None if state is None else completion_of(state)
+                gone = terminated(TerminationReason.PROCESS_ENDED)
+                lost.append((input_id, outcome or gone))
+        return lost
+
+    # --- committing ---------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Start what can start, send what waits, and say so when nothing is under way."""
+        if self.memory is not None and self._doomed is None:
+            self._try_unregister(self.memory)
+            self._try_start(self.memory)
+        self._flush()
+        if not self._busy:
+            self._try_leave()
+            self._say_quiet()
+
+    @property
+    def _busy(self) -> bool:
+        return self._in_flight is not None or bool(self.ticket.steps) or self._doomed is not None
+
+    def _flush(self) -> None:
+        """Send the ticket if nothing is on its way; one that writes nothing leaves at once."""
+        while self.ticket.steps and self._in_flight is None and self._doomed is None:
+            ticket, memory = self.ticket, self.memory
+            if memory is not None:
+                self._note_cursors(memory, ticket)
+                self.ticket = Ticket(memory.head)
+                if ticket.commit.writes or (ticket.tells and not self._claimed):
+                    self._send(ticket)
+                    return
+            else:
+                self.ticket = Ticket(RuntimeHead())
+            self._release(ticket)
+
+    def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
+        """Cursors ride on the runtime's next commit."""
+        bindings = self.system.bindings.present(self.runtime_id)
+        if bindings is not None and bindings.epoch_id == memory.head.epoch_id:
+            cursors = bindings.cursor_state.snapshot()
+            if cursors != memory.head.cursors:
+                memory.head = evolve(memory.head, cursors=cursors)
+                ticket.commit.ride(memory.head)
+
+    def _send(self, ticket: Ticket) -> None:
+        self._in_flight = ticket
+        fence = self._fence if self._claimed else self._fence + 1
+        batch = ticket.commit.batch(self.runtime_id, expected_fence=self._fence, fence=fence)
+        tell = self.actor_ref.tell
+        self.system.journal.submit(batch, lambda error: tell(m.Landed(error)))
+
+    def _landed(self, message: m.Landed) -> None:
+        ticket, self._in_flight = self._in_flight, None
+        if ticket is None:
+            return
+        if message.error is not None:
+            ticket.fail(message.error)
+            self._discard(message.error)
+            return
+        if not self._claimed:
+            self._fence, self._claimed = self._fence + 1, True
+            self.system.events.claimed(self.runtime_id, self._fence)
+        self._release(ticket)
+        if self._doomed is not None:
+            self._discard(self._doomed)
+
+    def _discard(self, error: MeerkatError) -> None:
+        """Drop the memory: what is not on disk did not happen. Then load afresh."""
+        self._doomed = error
+        self.seat.clear()
+        self.memory = None
+        if self._in_flight is not None:
+            return  # where it leads to decides what the store will say
+        stranded, self.ticket = self.ticket, Ticket(RuntimeHead())
+        said = StoreError(f"not attempted, as what came before it failed: {error}")
+        said.__cause__ = error
+        if isinstance(error, Fenced):
+            self.unavailable = said = error
+            taken_over = terminated(TerminationReason.TAKEN_OVER)
+            self.system.completions.end_runtime(self.runtime_id, taken_over)
+        stranded.fail(said)
+        self._doomed = None
+        stash, self._stash = self._stash, []
+        for waiting in (*stash, m.Resume()):
+            self.actor_ref.tell(waiting)
+
+    # --- releasing ----------------------------------------------------------------------
+
+    def _release(self, ticket: Ticket) -> None:
+        """Let out what a durable ticket holds, in the order of the mailbox."""
+        for step in ticket.steps:
+            if step.transition is not None:
+                emits = [e for e in step.transition.effects if isinstance(e, kernel.Emit)]
+                if emits:
+                    self.system.events.append(self.runtime_id, emits, step.now)
+                for effect in step.transition.effects:
+                    self._let_out(effect)
+                for state in step.transition.states:
+                    self._end_handles(state)
+            step.settle()
+
+    def _let_out(self, effect: kernel.Effect) -> None:
+        match effect:
+            case kernel.StartRun():
+                head = None if self.memory is None else self.memory.head
+                if head is not None and head.phase.run_id == effect.run.run_id:
+                    self.seat.begin(effect, head, self.executor)
+            case kernel.InterruptRun(run_id=run_id):
+                self.seat.cancel(run_id)
+            case kernel.RetryLane(lane=lane, delay_s=delay_s):
+                due = m.LaneDue(lane, self.loading)
+                self.system.timers.after(delay_s, lambda: self.actor_ref.tell(due))
+            case kernel.RuntimeEnded(reason=reason):
+                self.system.bindings.end(self.runtime_id, str(reason))
+                self.system.completions.end_runtime(self.runtime_id, terminated(reason))
+            case _:
+                pass  # events have been told; signals speak to standalone drivers
+
+    def _end_handles(self, state: InputState) -> None:
+        outcome = completion_of(state)
+        if outcome is None:
+            return
+        if self.memory is not None:
+            self.memory.ledger.forget(state.input_id)
+        self.system.completions.resolve(self.runtime_id, state.input_id, outcome)
+
+    # --- going on -----------------------------------------------------------------------
+
+    def _try_start(self, memory: RuntimeMemory) -> None:
+        """Stage the next batch, if there is work, a slot, and nothing against it."""
+        if memory.head.run is not None:
+            return
+        held_back = self.quiesce is not None and not self.quiesce.drain
+        if held_back or self.unregistering or not memory.runnable:
+            self.seat.return_slot()
+        elif self.seat.take_slot():
+            self.decide(kernel.StageRun(RunId.new()))
+
+    def _try_unregister(self, memory: RuntimeMemory) -> None:
+        """Unregister once no run is in hand; every caller who asked joins."""
+        if self.unregistering and memory.head.run is None and memory.head.registered:
+            first, *others = self.unregistering
+            self.decide(kernel.Unregister(), first)
+            for reply in others:
+                self.ticket.answered(self.system.clock.now(), reply)
+
+    def _try_leave(self) -> None:
+        """Ask to end when there is no runtime to drive."""
+        memory = self.memory
+        if self._left or memory is None or memory.head.registered:
+            return
+        if memory.head.phase.state is not RuntimeState.DESTROYED:
+            self._left = True
+            self.system.leave(self.runtime_id, self.actor_ref)
+
+    def _say_quiet(self) -> None:
+        """Tell a stop that nothing of this runtime is under way."""
+        if self.quiesce is None:
+            return
+        memory = self.memory
+        if memory is not None:
+            head = memory.head
+            works = self.executor is not None and head.phase.state in WORKING
+            if head.run is not None or (self.quiesce.drain and works and memory.has_waiting):
+                return
+        self.quiesce.quiet(self.runtime_id)
+
+    def retry_load(self) -> None:
+        """Load again by itself after a while: somebody may wait for this runtime."""
+        tell = self.actor_ref.tell
+        self.system.timers.after(RELOAD_DELAY_S, lambda: tell(m.Resume()))

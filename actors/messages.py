@@ -1,0 +1,226 @@
+"""Messages: what a driver can be told, and what the supervisor can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+from pykka import ActorRef
+
+from actors.replies import Reply
+from actors.runs import Ending, Executor
+from meerkat import kernel
+from meerkat.bindings import SessionRuntimeBindings
+from meerkat.errors import MeerkatError
+from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId
+from meerkat.inputs import Input
+from meerkat.outcomes import AcceptOutcome, CompletionHandle
+from meerkat.policy import Lane
+from meerkat.reports import RecoveryReport, ResetReport
+from meerkat.store import RuntimeStore
+
+
+class FrontDoorMessage:
+    """A message that a caller waits for: it is handed on when its driver has ended."""
+
+    __slots__ = ()
+
+
+# --- from the front door ----------------------------------------------------------------
+
+
+@frozen(eq=False)
+class Accept(FrontDoorMessage):
+    """Offer an input, encoded at the door; ``handle`` waits for its end."""
+
+    input: Input
+    payload: bytes = field(repr=False)
+    reply: Reply[AcceptOutcome]
+    handle: CompletionHandle | None = None
+
+
+@frozen(eq=False)
+class Call(FrontDoorMessage):
+    """Carry out a control command."""
+
+    command: kernel.Command
+    reply: Reply[Any]
+
+
+@frozen(eq=False)
+class Query(FrontDoorMessage):
+    """Read something. The answer leaves after everything decided before it is durable."""
+
+    read: Callable[[kernel.RuntimeMemory, RuntimeStore], Any]
+    reply: Reply[Any]
+
+
+@frozen(eq=False)
+class Watch(FrontDoorMessage):
+    """Wait for an input's end."""
+
+    input_id: InputId
+    reply: Reply[CompletionHandle]
+
+
+@frozen(eq=False)
+class ResetRuntime(FrontDoorMessage):
+    """Give everything up and begin a new epoch."""
+
+    epoch_id: RuntimeEpochId
+    reply: Reply[ResetReport]
+
+
+@frozen(eq=False)
+class RecoverRuntime(FrontDoorMessage):
+    """Put right what a crash left; load again what was unavailable."""
+
+    reply: Reply[RecoveryReport]
+
+
+@frozen(eq=False)
+class ExecutorReady(FrontDoorMessage):
+    """Say whether there is somebody to run what waits."""
+
+    reply: Reply[bool]
+
+
+@frozen(eq=False)
+class RegisterRuntime(FrontDoorMessage):
+    """Make the runtime known and give its bindings."""
+
+    command: kernel.Register
+    reply: Reply[SessionRuntimeBindings]
+
+
+@frozen(eq=False)
+class UnregisterRuntime(FrontDoorMessage):
+    """Finish the run in hand, end the handles, forget the runtime."""
+
+    reply: Reply[None]
+
+
+@frozen(eq=False)
+class StopRuntime(FrontDoorMessage):
+    """Call the executor's stop hook, then stop the runtime."""
+
+    reply: Reply[Any]
+
+
+@frozen(eq=False)
+class ReplaceExecutor(FrontDoorMessage):
+    """Use another executor from the next run on; None detaches."""
+
+    executor: Executor | None
+    reply: Reply[None]
+
+
+# --- from the rest of the system --------------------------------------------------------
+
+
+@frozen
+class Landed:
+    """What became of the batch in flight; None when it is durable."""
+
+    error: MeerkatError | None
+
+
+@frozen
+class RunEnded:
+    """How a run ended."""
+
+    run_id: RunId
+    ending: Ending
+
+
+@frozen
+class RunProgressed:
+    """How far a run is."""
+
+    run_id: RunId
+    text: str
+
+
+@frozen
+class SlotGranted:
+    """A run slot is ours."""
+
+
+@frozen
+class LaneDue:
+    """A lane's back-off is over; ``loading`` says which loading of the runtime held it."""
+
+    lane: Lane
+    loading: int
+
+
+@frozen(eq=False)
+class StopHookReturned:
+    """The executor's stop hook is through."""
+
+    reply: Reply[Any]
+
+
+@frozen
+class Resume:
+    """Load the runtime and work what waits."""
+
+
+@frozen(eq=False)
+class Quiesce:
+    """Start no run any more, or only what waits (``drain``); say when nothing is under way."""
+
+    drain: bool
+    quiet: Callable[[LogicalRuntimeId], None]
+
+
+@frozen
+class CancelRuns:
+    """The control plane's patience has ended: cancel the run in hand."""
+
+
+DriverMessage: TypeAlias = (
+    FrontDoorMessage
+    | Landed
+    | RunEnded
+    | RunProgressed
+    | SlotGranted
+    | LaneDue
+    | StopHookReturned
+    | Resume
+    | Quiesce
+    | CancelRuns
+)
+
+
+# --- to the supervisor ------------------------------------------------------------------
+
+
+@frozen
+class Route:
+    """Hand a message to a runtime's driver, starting one if there is none."""
+
+    runtime_id: LogicalRuntimeId
+    message: DriverMessage
+
+
+@frozen
+class Leaving:
+    """A driver has nothing to drive; it may end."""
+
+    runtime_id: LogicalRuntimeId
+    driver: ActorRef[Any]
+
+
+@frozen
+class ShutDown:
+    """Stop everything; see ControlPlane.stop."""
+
+    drain: bool
+    timeout_s: float
+
+
+@frozen
+class GiveSystem:
+    """Ask for the parts behind the front door."""

@@ -1,0 +1,187 @@
+"""Pool: many actors on few threads.
+
+Built on Pykka's own extension points for actor types (``_create_actor_inbox``,
+``_create_future``, ``_start_actor_loop``, ``_stop``, ``_handle_receive``): underscore
+names, used in this module alone and watched by a test. An actor is run by one worker at a
+time, for at most a quantum of messages, then goes to the back of the queue.
+
+Nothing that is told to a pooled actor is lost: what it did not come to handle before it
+ended goes to :meth:`PooledActor.on_dead_letter`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import Any, Final, Self
+
+import pykka
+from pykka import ActorRef, ThreadingFuture
+
+MESSAGES_PER_TURN: Final = 64
+"""Messages one actor may handle before others have their turn."""
+
+
+class ActorPool:
+    """Worker threads that run actors which have mail. Thread-safe."""
+
+    def __init__(self, workers: int) -> None:
+        self._ready: SimpleQueue[PooledActor | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"meerkat-driver-{index}", daemon=True)
+            for index in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Start the workers."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the workers once they have handled what is ready now."""
+        for _ in self._threads:
+            self._ready.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def schedule(self, actor: PooledActor) -> None:
+        """Give an actor its turn."""
+        self._ready.put(actor)
+
+    def _work(self) -> None:
+        while (actor := self._ready.get()) is not None:
+            actor.take_turn()
+
+
+class _PooledInbox:
+    """A mailbox that schedules its actor when there is mail and nobody runs it."""
+
+    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_scheduled")
+
+    def __init__(self) -> None:
+        self._mail: deque[Any] = deque()
+        self._lock = threading.Lock()
+        self._scheduled = False
+        self._closed = False
+        self._actor: PooledActor | None = None
+        self._pool: ActorPool | None = None
+
+    def bind(self, actor: PooledActor, pool: ActorPool) -> None:
+        self._actor, self._pool = actor, pool
+
+    def put(self, item: Any, /) -> None:
+        with self._lock:
+            closed = self._closed
+            wake = not closed and not self._scheduled
+            if not closed:
+                self._mail.append(item)
+                self._scheduled = True
+        if self._actor is None or self._pool is None:
+            return
+        if closed:
+            self._actor.refuse(item)
+        elif wake:
+            self._pool.schedule(self._actor)
+
+    def get(self) -> Any:
+        return self._mail.popleft()
+
+    def empty(self) -> bool:
+        return not self._mail
+
+    def next_or_rest(self) -> Any | None:
+        """The next message; None puts the mailbox to rest until there is mail again."""
+        with self._lock:
+            if self._mail:
+                return self._mail.popleft()
+            self._scheduled = False
+            return None
+
+    def close(self) -> list[Any]:
+        """Take no more mail; gives what was not handled."""
+        with self._lock:
+            self._closed = True
+            left, self._mail = list(self._mail), deque()
+            return left
+
+
+class PooledActor(pykka.Actor):
+    """A Pykka actor that shares worker threads with others.
+
+    It is not in Pykka's registry, which is a list: whoever starts it keeps its reference.
+    """
+
+    def __init__(self, pool: ActorPool) -> None:
+        super().__init__()
+        self._pool = pool
+        self._inbox.bind(self, pool)
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
+        """Start the actor, without Pykka's registry."""
+        actor = cls(*args, **kwargs)
+        actor._start_actor_loop()
+        return actor.actor_ref
+
+    @staticmethod
+    def _create_actor_inbox() -> _PooledInbox:
+        return _PooledInbox()
+
+    @staticmethod
+    def _create_future() -> ThreadingFuture[Any]:
+        return ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        """Nothing to start: the inbox schedules the actor when there is mail."""
+
+    @property
+    def _inbox(self) -> _PooledInbox:
+        inbox = self.actor_inbox
+        if not isinstance(inbox, _PooledInbox):
+            raise TypeError("a pooled actor has a pooled inbox")
+        return inbox
+
+    def take_turn(self) -> None:
+        """Handle up to a quantum of messages. Called by a worker, one at a time."""
+        for _ in range(MESSAGES_PER_TURN):
+            envelope = self._inbox.next_or_rest()
+            if envelope is None:
+                return
+            self._handle(envelope)
+            if self.actor_stopped.is_set():
+                for left in self._inbox.close():
+                    self.refuse(left)
+                return
+        self._pool.schedule(self)
+
+    def _handle(self, envelope: Any) -> None:
+        try:
+            response = self._handle_receive(envelope.message)
+        except BaseException as error:  # noqa: BLE001 - nothing may end a worker
+            if envelope.reply_to is not None:
+                envelope.reply_to.set_exception((type(error), error, error.__traceback__))
+            else:
+                self.on_message_failed(envelope.message, error)
+            return
+        if envelope.reply_to is not None:
+            envelope.reply_to.set(response)
+
+    def _stop(self) -> None:
+        self.actor_stopped.set()
+        self.on_stop()
+
+    def refuse(self, envelope: Any) -> None:
+        """Pass on a message that came too late."""
+        if envelope.reply_to is not None:
+            dead = pykka.ActorDeadError(f"{self.actor_ref} has ended")
+            envelope.reply_to.set_exception((type(dead), dead, None))
+        else:
+            self.on_dead_letter(envelope.message)
+
+    def on_message_failed(self, message: Any, error: BaseException) -> None:
+        """A message could not be handled. The actor lives on."""
+
+    def on_dead_letter(self, message: Any) -> None:
+        """A message came after the end. May be called by any thread."""

@@ -1,0 +1,106 @@
+"""Replies: the futures that calls wait on, every one of which is certain to be settled."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Generic, TypeVar
+
+from meerkat.errors import (
+    CallTimedOut,
+    ControlPlaneStopped,
+    InternalError,
+    InvalidState,
+    MeerkatError,
+    Overloaded,
+    RecoveryCorruption,
+    RuntimeControlPlaneError,
+    RuntimeDestroyed,
+    RuntimeNotReady,
+    StoreError,
+)
+from meerkat.runtime_lifecycle import RuntimeState
+
+T = TypeVar("T")
+
+
+class Reply(Future[T], Generic[T]):
+    """A standard future that its waiter cannot cancel: the work goes on regardless."""
+
+    def cancel(self) -> bool:
+        """Refuse."""
+        return False
+
+    def give(self, value: T) -> None:
+        """Settle with a value; a reply that was settled by a stop stays as it is."""
+        if not self.done():
+            self.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """Settle with an error, as the control plane's callers are to see it."""
+        if not self.done():
+            self.set_exception(as_control_plane_error(error))
+
+
+def as_control_plane_error(error: BaseException) -> BaseException:
+    """Say a driver's refusal in the control plane's words, the refusal as its cause."""
+    match error:
+        case RuntimeControlPlaneError():
+            return error
+        case RuntimeNotReady(state=state):
+            said: MeerkatError = InvalidState(state)
+        case RuntimeDestroyed():
+            said = InvalidState(RuntimeState.DESTROYED)
+        case RecoveryCorruption():
+            said = StoreError(str(error))
+        case _:
+            said = InternalError(f"{type(error).__name__}: {error}")
+    said.__cause__ = error
+    return said
+
+
+def wait_for(reply: Future[T], call: str, timeout_s: float | None) -> T:
+    """Wait for a reply; CallTimedOut bounds the caller, never the work."""
+    try:
+        return reply.result(timeout_s)
+    except FutureTimeoutError:
+        if reply.done():
+            raise
+        raise CallTimedOut(call, timeout_s or 0.0) from None
+
+
+class OpenCalls:
+    """The calls whose answer is outstanding. Thread-safe.
+
+    Bounds them, and settles whatever is left when the control plane stops.
+    """
+
+    def __init__(self, in_flight_max: int) -> None:
+        self._open: set[Reply[Any]] = set()
+        self._max = in_flight_max
+        self._refusing = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def opened(self, reply: Reply[Any]) -> None:
+        """Note a call of the control kind, which always passes."""
+        if self._refusing:
+            raise ControlPlaneStopped
+        self._open.add(reply)
+        reply.add_done_callback(self._open.discard)  # type: ignore[arg-type]
+
+    def opened_within_limit(self, reply: Reply[Any]) -> None:
+        """Note a call that brings work; Overloaded when too many are outstanding."""
+        if len(self._open) >= self._max:
+            raise Overloaded("in_flight_max", self._max)
+        self.opened(reply)
+
+    def refuse(self) -> None:
+        """Take no more calls."""
+        self._refusing = True
+
+    def fail_all(self, error: BaseException) -> None:
+        """Settle everything that is left."""
+        for reply in tuple(self._open):
+            reply.fail(error)
