@@ -84,7 +84,7 @@ class DriverActor(PooledActor):
             try:
                 driver_messages.handle(self, message)
             except MeerkatError as error:
-                self.refuse(message, error)
+                self.answer_refused(message, error)
         self._advance()
 
     def on_message_failed(self, message: Any, error: BaseException) -> None:
@@ -104,7 +104,7 @@ class DriverActor(PooledActor):
         if isinstance(message, m.FrontDoorMessage):
             self.system.route(self.runtime_id, message)
 
-    def refuse(self, message: Any, error: MeerkatError) -> None:
+    def answer_refused(self, message: Any, error: MeerkatError) -> None:
         """Answer with an error, in turn with everything that was decided before."""
         reply = getattr(message, "reply", None)
         if reply is not None:

@@ -88,7 +88,7 @@ class OpenCalls:
         if self._refusing:
             raise ControlPlaneStopped
         self._open.add(reply)
-        reply.add_done_callback(self._open.discard)  # type: ignore[arg-type]
+        reply.add_done_callback(self._open.discard)
 
     def opened_within_limit(self, reply: Reply[Any]) -> None:
         """Note a call that brings work; Overloaded when too many are outstanding."""

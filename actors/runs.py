@@ -137,7 +137,7 @@ class Run:
     @property
     def snapshot(self) -> bytes | None:
         """The opaque bytes that were committed last."""
-        return self._conversation().opaque
+        return self._conversation().committed().opaque
 
     def raise_if_cancelled(self) -> None:
         """Raise RunCancelled when the run has been cancelled."""
@@ -154,9 +154,8 @@ class Run:
 
     def _outcome(self) -> Ending:
         try:
-            apply = getattr(self._executor, "apply", self._executor)
-            output = apply(self, self._primitive)
-            return self._planned(output)
+            apply: Any = getattr(self._executor, "apply", self._executor)
+            return self._planned(apply(self, self._primitive))
         except RunCancelled:
             return Cancelled()
         except ExecutorStopped:

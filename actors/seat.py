@@ -65,7 +65,7 @@ class Seat:
             primitive=effect.primitive,
             executor=executor,
             conversation=self._conversation,
-            load=lambda: Conversation(system.store.load_session_snapshot(self._id)),
+            load=lambda: Conversation(lambda: system.store.load_session_snapshot(self._id)),
             bindings=lambda: system.bindings.of(self._id, head, system.clock),
             report=lambda ended_id, text: tell(m.RunProgressed(ended_id, text)),
             ended=lambda ended_id, ending: tell(m.RunEnded(ended_id, ending)),

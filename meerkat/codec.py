@@ -131,7 +131,7 @@ def from_json(type_: type[T], data: bytes | str) -> T:
 def from_document(type_: type[T], document: Any) -> T:
     """Read a value out of parsed JSON; DecodeError names the place."""
     try:
-        return cast("T", _converter.structure(document, type_))
+        return _converter.structure(document, type_)
     except Exception as error:
         raise DecodeError("; ".join(_reasons(error))) from None
 
@@ -196,6 +196,7 @@ def _time(value: Any, _: Any) -> datetime:
     return datetime.fromisoformat(value[:-1]).replace(tzinfo=UTC)
 
 
+@functools.lru_cache(maxsize=1024)  # steps of one decision share their time
 def _time_text(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
@@ -220,7 +221,7 @@ _converter.register_structure_hook(float, _exactly(float))
 _converter.register_structure_hook(datetime, _time)
 _converter.register_unstructure_hook(datetime, _time_text)
 _converter.register_structure_hook_func(_subclasses_of(words.Word), _word)
-_converter.register_unstructure_hook_func(_subclasses_of(words.Word), lambda word: word.value)
+_converter.register_unstructure_hook_func(_subclasses_of(words.Word), lambda word: word._value_)
 _converter.register_structure_hook_func(_subclasses_of(identifiers.UuidIdentifier), _identifier)
 _converter.register_unstructure_hook_func(
     _subclasses_of(identifiers.UuidIdentifier), lambda each: each._text  # noqa: SLF001
@@ -304,12 +305,12 @@ def _overrides(cls: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _record_out(cls: type) -> Any:
+def _record_out(cls: Any) -> Any:
     return make_dict_unstructure_fn(cls, _converter, **_overrides(cls))
 
 
 @functools.cache
-def _record_in(cls: type) -> Any:
+def _record_in(cls: Any) -> Any:
     return make_dict_structure_fn(
         cls, _converter, _cattrs_forbid_extra_keys=True, **_overrides(cls)
     )
@@ -371,7 +372,8 @@ def _event_in(value: Any, wanted: Any) -> Any:
 
 
 def _event_out(value: events.Event) -> Any:
-    return {"category": value.category, "data": _record_out(type(value))(value)}
+    cls: Any = type(value)
+    return {"category": value.category, "data": _record_out(cls)(value)}
 
 
 _converter.register_unstructure_hook_factory(_plain_record, _record_out)

@@ -1,6 +1,6 @@
 """Conversation: the committed messages of a session, and what a run does to them.
 
-Messages are held as canonical JSON bytes, so that nobody who is handed them can change
+Messages are kept as canonical JSON bytes, so that nobody who is handed them can change
 what was committed. A list that extends the committed one is stored as the new messages
 alone, and its digest is carried forward, so that a long session costs what its new
 messages cost.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from attrs import field, frozen
@@ -79,20 +79,63 @@ def digest_of(messages: bytes) -> str:
     return hashlib.sha256(messages).hexdigest()
 
 
-class Conversation:
-    """The committed messages of one session, in memory.
+class MessageLog:
+    """Committed messages, kept where no store keeps them. Not thread-safe."""
 
-    Owned by one run, or by the driver between two runs; not thread-safe.
+    __slots__ = ("_bodies", "_count", "_opaque")
+
+    def __init__(self) -> None:
+        self._bodies: list[bytes] = []
+        self._count = 0
+        self._opaque: bytes | None = None
+
+    @property
+    def message_count(self) -> int:
+        """How many messages are kept."""
+        return self._count
+
+    def apply(self, change: SessionChange | None) -> None:
+        """Take over a committed change."""
+        match change:
+            case AppendMessages(count=count, body=body):
+                self._bodies.append(body[1:-1])
+                self._count += count
+            case RewriteMessages(count=count, body=body):
+                self._bodies = [body[1:-1]] if count else []
+                self._count = count
+            case ReplaceSnapshot(data=data):
+                self._opaque = data
+            case None:
+                pass
+
+    def snapshot(self) -> SessionSnapshot:
+        """What is committed."""
+        body = b"[" + b",".join(self._bodies) + b"]"
+        return SessionSnapshot(messages=body, message_count=self._count, opaque=self._opaque)
+
+
+class Conversation:
+    """What a runtime carries of its session from run to run: a count and a running hash.
+
+    The messages themselves stay where ``read`` finds them, and are fetched when somebody
+    asks; a long session takes no more memory than a short one. Owned by one run, or by the
+    driver between two runs; not thread-safe.
     """
 
-    __slots__ = ("_bodies", "_count", "_hash", "opaque")
+    __slots__ = ("_count", "_hash", "_has_opaque", "_read")
 
-    def __init__(self, snapshot: SessionSnapshot | None = None) -> None:
-        snapshot = snapshot or SessionSnapshot()
+    def __init__(self, read: Callable[[], SessionSnapshot | None]) -> None:
+        self._read = read
+        self._restart(self.committed())
+
+    def committed(self) -> SessionSnapshot:
+        """What was committed last."""
+        return self._read() or SessionSnapshot()
+
+    def _restart(self, snapshot: SessionSnapshot) -> None:
         self._count = snapshot.message_count
-        self._bodies = [snapshot.messages[1:-1]] if self._count else []
-        self._hash = hashlib.sha256(b"[" + b",".join(self._bodies))
-        self.opaque = snapshot.opaque
+        self._hash = hashlib.sha256(snapshot.messages[:-1])
+        self._has_opaque = snapshot.opaque is not None
 
     @property
     def message_count(self) -> int:
@@ -101,31 +144,18 @@ class Conversation:
 
     def messages(self) -> list[dict[str, Any]]:
         """A fresh copy of the committed messages; the caller may do with it as it likes."""
-        decoded: list[dict[str, Any]] = json.loads(self.canonical())
+        decoded: list[dict[str, Any]] = json.loads(self.committed().messages)
         return decoded
-
-    def canonical(self) -> bytes:
-        """The committed message list as canonical JSON."""
-        return b"[" + b",".join(self._bodies) + b"]"
-
-    def snapshot(self) -> SessionSnapshot:
-        """What is committed, as a value."""
-        return SessionSnapshot(
-            messages=self.canonical(), message_count=self._count, opaque=self.opaque
-        )
 
     def digest(self) -> str:
         """The digest of the committed message list."""
         return self._digest_with(b"")
 
     def plan(self, output: RunOutput) -> Plan:
-        """Work out what an output does; ValueError for messages or a result JSON cannot carry.
+        """Work out what an output does; ValueError for messages JSON cannot carry.
 
         Changes nothing: :meth:`apply` does, once the plan is part of a commit.
         """
-        if output.result is not None:
-            check(output.result, "result")
-            canonical(output.result)  # refuses NaN, infinities and lone surrogates
         plan = self._plan(output)
         if output.conversation_digest is None and output.message_count is None:
             return plan
@@ -142,7 +172,7 @@ class Conversation:
             return self._extended(_array(output.append), len(output.append))
         if output.messages is not None:
             return self._replaced(_array(output.messages), len(output.messages))
-        if self.opaque is not None and not self._count:
+        if self._has_opaque and not self._count:
             return Plan(None, None, 0)
         return Plan(None, self.digest(), self._count)
 
@@ -153,11 +183,12 @@ class Conversation:
         return Plan(change, self._digest_with(body[1:-1]), self._count + count)
 
     def _replaced(self, body: bytes, count: int) -> Plan:
-        committed = self.canonical()
-        if body == committed:
-            return Plan(None, self.digest(), self._count)
+        """A whole list: new messages alone when it extends the committed one."""
         if not self._count:
             return self._extended(body, count)
+        committed = self.committed().messages
+        if body == committed:
+            return Plan(None, self.digest(), self._count)
         if body.startswith(committed[:-1] + b","):
             return self._extended(b"[" + body[len(committed) :], count - self._count)
         return Plan(RewriteMessages(count, body), digest_of(body), count)
@@ -170,18 +201,21 @@ class Conversation:
         return state.hexdigest()
 
     def apply(self, change: SessionChange | None) -> None:
-        """Take over what a plan changed."""
+        """Take over what a plan changes."""
         match change:
             case AppendMessages(count=count, body=body):
                 self._hash.update(b"," + body[1:-1] if self._count else body[1:-1])
-                self._bodies.append(body[1:-1])
                 self._count += count
             case RewriteMessages(count=count, body=body):
-                self._bodies = [body[1:-1]] if count else []
-                self._count = count
-                self._hash = hashlib.sha256(b"[" + b",".join(self._bodies))
-            case ReplaceSnapshot(data=data):
-                self.opaque = data
+                self._restart(
+                    SessionSnapshot(
+                        messages=body,
+                        message_count=count,
+                        opaque=b"" if self._has_opaque else None,
+                    )
+                )
+            case ReplaceSnapshot():
+                self._has_opaque = True
             case None:
                 pass
 

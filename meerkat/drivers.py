@@ -7,14 +7,18 @@ its memory and rebuilds it from the store before it answers anything else.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
+
+from attrs import evolve
 
 from meerkat import kernel
 from meerkat.admission import encode_input
-from meerkat.conversation import Conversation
-from meerkat.errors import CommitUnknown, Fenced, RuntimeNotReady
+from meerkat.conversation import Conversation, MessageLog, Plan
+from meerkat.errors import CommitUnknown, Fenced, RuntimeDestroyed, RuntimeNotReady, StoreError
 from meerkat.event_log import envelope_of, first_sequence
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
@@ -42,7 +46,7 @@ from meerkat.reports import (
     StopReport,
 )
 from meerkat.runs import RunOutput, StagedInput
-from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.runtime_lifecycle import Phase, RuntimeState
 from meerkat.store.protocol import RuntimeStore
 from meerkat.stored_input import StoredInputState
 
@@ -66,11 +70,13 @@ class _Driver:
         self.runtime_id = as_runtime_id(runtime_id)
         self._rules = rules or Rules()
         self._now = now
-        self._events: list[RuntimeEventEnvelope] = []
+        window = self._rules.limits.events_per_runtime_max
+        self._events: deque[tuple[int, datetime, kernel.Emit]] = deque(maxlen=window)
         self._next_event = 1
         self._signal = Signal.NONE
         self._staged: StagedInput | None = None
         self._conversation: Conversation | None = None
+        self._log = MessageLog()
 
     @property
     def _memory(self) -> kernel.RuntimeMemory:
@@ -97,8 +103,7 @@ class _Driver:
     def _release(self, transition: kernel.Transition, now: datetime) -> None:
         for effect in transition.effects:
             if isinstance(effect, kernel.Emit):
-                envelope = envelope_of(self.runtime_id, self._next_event, now, effect)
-                self._events.append(envelope)
+                self._events.append((self._next_event, now, effect))
                 self._next_event += 1
             elif isinstance(effect, kernel.Signalled):
                 self._signal = max(self._signal, effect.signal)
@@ -182,7 +187,7 @@ class _Driver:
         receipt = self._do(
             kernel.CommitBoundary(run_id, input_ids, plan), RunBoundaryReceipt
         )
-        self._loaded_conversation().apply(plan.change)
+        self._take_over(plan)
         return receipt
 
     def complete_run(self, run_id: RunId, output: RunOutput | None = None) -> RunBoundaryReceipt:
@@ -190,8 +195,14 @@ class _Driver:
         output = output or RunOutput()
         plan = self._loaded_conversation().plan(output)
         receipt = self._do(kernel.CompleteRun(run_id, plan, output.result), RunBoundaryReceipt)
-        self._loaded_conversation().apply(plan.change)
+        self._take_over(plan)
         return receipt
+
+    def _take_over(self, plan: Plan) -> None:
+        """Follow a committed change; without a store its messages are kept here."""
+        if self._remembered is None:
+            self._log.apply(plan.change)
+        self._loaded_conversation().apply(plan.change)
 
     def fail_run(self, run_id: RunId, error: str) -> None:
         """The run failed: its contributors go back to the head of their lane, due at once."""
@@ -247,9 +258,10 @@ class _Driver:
     # --- what was let out ---------------------------------------------------------------
 
     def drain_events(self) -> list[RuntimeEventEnvelope]:
-        """The events since the last call, in order."""
-        events, self._events = self._events, []
-        return events
+        """The events since the last call, in order; the oldest go when nobody asks for long."""
+        told = [envelope_of(self.runtime_id, *each) for each in self._events]
+        self._events.clear()
+        return told
 
     def take_signal(self) -> Signal:
         """The strongest signal since the last call."""
@@ -263,8 +275,11 @@ class _Driver:
     def _loaded_conversation(self) -> Conversation:
         if self._conversation is None:
             store = self._remembered
-            snapshot = None if store is None else store.load_session_snapshot(self.runtime_id)
-            self._conversation = Conversation(snapshot)
+            self._conversation = Conversation(
+                self._log.snapshot
+                if store is None
+                else lambda: store.load_session_snapshot(self.runtime_id)
+            )
         return self._conversation
 
 
@@ -289,11 +304,16 @@ class EphemeralRuntimeDriver(_Driver):
         return self._in_memory
 
 
+_EMPTIES: Final = (kernel.Reset, kernel.Destroy)
+"""Commands that give up every input: they are taken before a recovery too."""
+
+
 class PersistentRuntimeDriver(_Driver):
     """One runtime over a store. Not thread-safe.
 
     Over a runtime that the store knows it is *initializing* until :meth:`recover` returns;
-    over a new one it is idle, and stored with its first commit.
+    over a new one it is idle, and stored with its first commit. Once another writer has
+    claimed the runtime every call raises Fenced, until :meth:`recover` takes it back.
     """
 
     def __init__(
@@ -310,18 +330,27 @@ class PersistentRuntimeDriver(_Driver):
         row = store.load_runtime(self.runtime_id)
         self._fence = 0 if row is None else row.fence
         self._next_event = first_sequence(self._fence)
-        self._in_doubt = False
+        self._doubt: StoreError | None = None
         self._loaded = kernel.RuntimeMemory(self.runtime_id, durable=True, rules=self._rules)
         if row is None:
             session, epoch = SessionId.new(), RuntimeEpochId.new()
             transition = kernel.decide(self._loaded, kernel.Register(session, epoch), now())
             self._loaded.apply(transition)
+        elif row.state is RuntimeState.DESTROYED:  # there is nothing to recover
+            self._read()
 
     @property
     def _memory(self) -> kernel.RuntimeMemory:
-        if self._in_doubt:
-            self._reload()
+        if self._doubt is not None and not self._initializing:
+            if isinstance(self._doubt, Fenced):
+                raise Fenced(self.runtime_id) from self._doubt
+            with suppress(RuntimeDestroyed):
+                self._rebuild()
         return self._loaded
+
+    @property
+    def _initializing(self) -> bool:
+        return self._loaded.head.phase.state is RuntimeState.INITIALIZING
 
     @property
     def _remembered(self) -> RuntimeStore | None:
@@ -333,53 +362,69 @@ class PersistentRuntimeDriver(_Driver):
         Raises RecoveryCorruption naming an unsound row, StoreError when the store fails;
         the driver is then as it was. RuntimeNotReady while a run is in hand.
         """
-        if self._loaded.head.run is not None and not self._in_doubt:
+        if self._loaded.head.run is not None and self._doubt is None:
             raise RuntimeNotReady(RuntimeState.RUNNING)
-        before = (self._loaded, self._fence, self._claimed, self._in_doubt)
+        return self._rebuild()
+
+    def set_silent_intents(self, intents: frozenset[str]) -> None:
+        """Replace the set of request intents that wake nobody; RuntimeNotReady before recovery."""
+        if self._initializing:
+            raise RuntimeNotReady(RuntimeState.INITIALIZING)
+        super().set_silent_intents(intents)
+
+    def _do(self, command: kernel.Command, _reply: type[R]) -> R:
+        if isinstance(command, _EMPTIES) and self._initializing:
+            self._read()
+            self._loaded.head = evolve(self._loaded.head, phase=Phase())
+        return super()._do(command, _reply)
+
+    def _rebuild(self) -> RecoveryReport:
+        """The store says what is true; when it cannot, nothing is believed anew."""
+        before, doubt = (self._loaded, self._fence, self._claimed), self._doubt
         try:
             self._read()
-            self._in_doubt = False
+            self._doubt = None
             return super().recover()
-        except BaseException:
-            self._loaded, self._fence, self._claimed, self._in_doubt = before
+        except RuntimeDestroyed:
+            raise
+        except BaseException as error:
+            self._loaded, self._fence, self._claimed = before
+            if not isinstance(error, CommitUnknown | Fenced):
+                self._doubt = doubt
             raise
 
     def _read(self) -> None:
         row = self._store.load_runtime(self.runtime_id)
         if row is None:
             return
+        before = self._loaded
         if row.fence != self._fence:
             self._fence, self._claimed = row.fence, False
-        ephemeral = [
-            s for s in self._loaded.ledger.active() if s.durability is Durability.EPHEMERAL
-        ]
+            self._next_event = max(self._next_event, first_sequence(row.fence))
+        # A commit in doubt may have used ephemeral inputs up: they are lost, not run again.
+        known = (*before.ledger.finished(), *before.ledger.active()) if self._doubt is None else ()
         self._loaded = load_memory(
             self._store,
             row,
             self._rules,
-            executor_attached=self._loaded.head.executor_attached,
-            carried_over=ephemeral,
+            executor_attached=before.head.executor_attached,
+            carried_over=[state for state in known if state.durability is Durability.EPHEMERAL],
         )
+        self._loaded.host_events = before.host_events
         self._conversation = None
-
-    def _reload(self) -> None:
-        """After a commit of unknown outcome: the store says what is true."""
-        self._read()
-        self._in_doubt = False
-        super().recover()
 
     def _make_durable(self, transition: kernel.Transition) -> None:
         pending = PendingCommit(self._loaded.head)
         pending.add(transition)
-        if not pending.writes and (self._claimed or not transition.effects):
+        runs = any(isinstance(effect, kernel.StartRun) for effect in transition.effects)
+        if not pending.writes and (self._claimed or not runs):
             return
         fence = self._fence if self._claimed else self._fence + 1
         try:
             self._store.commit(
                 pending.batch(self.runtime_id, expected_fence=self._fence, fence=fence)
             )
-        except (CommitUnknown, Fenced):
-            self._in_doubt = True
+        except (CommitUnknown, Fenced) as error:
+            self._doubt = error
             raise
         self._fence, self._claimed = fence, True
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -205,17 +205,25 @@ def allows(state: InputState, step: InputStep) -> bool:
     return state.phase in TRANSITIONS[step]
 
 
-def _step(state: InputState, step: InputStep, now: datetime, /, **changes: object) -> InputState:
-    after = TRANSITIONS[step].get(state.phase)
-    if after is None:
-        raise InvalidInputTransition(str(step), str(state.phase), "no such step from here")
-    reason = changes.pop("reason", None)
-    entry = HistoryEntry(now, state.phase, after, None if reason is None else str(reason))
-    if after in TERMINAL:
+def _step(state: InputState, step: InputStep, now: datetime, /, **changes: Any) -> InputState:
+    return _steps(state, (step,), now, **changes)
+
+
+def _steps(
+    state: InputState, steps: tuple[InputStep, ...], now: datetime, /, **changes: Any
+) -> InputState:
+    """Take steps one after the other: one line of history each, one new value for all."""
+    phase, history, reason = state.phase, list(state.history), changes.pop("reason", None)
+    for step in steps:
+        after = TRANSITIONS[step].get(phase)
+        if after is None:
+            raise InvalidInputTransition(str(step), str(phase), "no such step from here")
+        said = None if reason is None else str(reason)
+        history.append(HistoryEntry(now, phase, after, said))
+        phase = after
+    if phase in TERMINAL:
         changes["input"] = None
-    return evolve(
-        state, phase=after, history=(*state.history, entry), updated_at=now, **changes
-    )
+    return evolve(state, phase=phase, history=tuple(history), updated_at=now, **changes)
 
 
 def _refuse(state: InputState, step: InputStep, reason: str) -> InvalidInputTransition:
@@ -272,9 +280,13 @@ def rollback_staged(
 
 def mark_applied(state: InputState, now: datetime, *, run_id: RunId) -> InputState:
     """Say that the run it was staged for has applied it."""
+    _refuse_other_run(state, run_id)
+    return _step(state, InputStep.MARK_APPLIED, now)
+
+
+def _refuse_other_run(state: InputState, run_id: RunId) -> None:
     if state.phase is InputPhase.STAGED and state.last_run_id != run_id:
         raise _refuse(state, InputStep.MARK_APPLIED, f"staged for another run than {run_id}")
-    return _step(state, InputStep.MARK_APPLIED, now)
 
 
 def mark_applied_pending_consumption(
@@ -296,13 +308,26 @@ def consume(state: InputState, now: datetime, *, result: JsonValue = None) -> In
     )
 
 
+_AT_BOUNDARY: Final = (
+    InputStep.MARK_APPLIED,
+    InputStep.MARK_APPLIED_PENDING_CONSUMPTION,
+    InputStep.CONSUME,
+)
+
+
 def consume_at_boundary(
     state: InputState, now: datetime, *, run_id: RunId, sequence: int, result: JsonValue = None
 ) -> InputState:
     """Take the last three steps of a staged input at once: applied, pending, consumed."""
-    applied = mark_applied(state, now, run_id=run_id)
-    pending = mark_applied_pending_consumption(applied, now, sequence=sequence)
-    return consume(pending, now, result=result)
+    _refuse_other_run(state, run_id)
+    return _steps(
+        state,
+        _AT_BOUNDARY,
+        now,
+        last_boundary_sequence=sequence,
+        terminal_outcome=ConsumedOutcome(),
+        result=result,
+    )
 
 
 def recover(state: InputState, now: datetime) -> InputState:

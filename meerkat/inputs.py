@@ -231,7 +231,7 @@ _SYSTEM = System()
 
 
 def _source(default: Any = NOTHING) -> Any:
-    return field(default=default, validator=validators.instance_of(Source))
+    return field(default=default, validator=validators.instance_of(Source), kw_only=True)
 
 
 @frozen(kw_only=True)
@@ -294,9 +294,10 @@ def _content_field() -> Any:
 
 
 def _mode_field(default: HandlingMode | None = None) -> Any:
-    wanted = validators.instance_of(HandlingMode)
+    wanted: Any = validators.instance_of(HandlingMode)
+    unset: Any = default
     return field(
-        default=default,
+        default=unset,
         converter=_as(HandlingMode),
         validator=validators.optional(wanted) if default is None else wanted,
         kw_only=True,
@@ -309,9 +310,7 @@ class PromptInput(Input):
 
     content: str | tuple[Mapping[str, JsonValue], ...] = _content_field()
     turn_metadata: Mapping[str, JsonValue] | None = _metadata_field()
-    source: Source = field(
-        default=_OPERATOR, validator=validators.instance_of(Source), kw_only=True
-    )
+    source: Source = _source(_OPERATOR)
 
     @property
     def kind(self) -> InputKind:
@@ -336,7 +335,7 @@ class PeerInput(Input):
     )
     payload: JsonValue = field(default=None, converter=own, repr=False, kw_only=True)
     handling_mode: HandlingMode | None = _mode_field()
-    source: Source = field(validator=validators.instance_of(Source), kw_only=True)
+    source: Source = _source()
 
     @property
     def kind(self) -> InputKind:
@@ -356,7 +355,7 @@ class FlowStepInput(Input):
     content: str | tuple[Mapping[str, JsonValue], ...] = _content_field()
     step_id: str = field(validator=_text, kw_only=True)
     turn_metadata: Mapping[str, JsonValue] | None = _metadata_field()
-    source: Source = field(validator=validators.instance_of(Source), kw_only=True)
+    source: Source = _source()
 
     @property
     def kind(self) -> InputKind:
@@ -376,7 +375,7 @@ class ExternalEventInput(Input):
     event_type: str = field(validator=_text, kw_only=False)
     payload: JsonValue = field(converter=own, repr=False, kw_only=False)
     handling_mode: HandlingMode = _mode_field(HandlingMode.QUEUE)
-    source: Source = field(validator=validators.instance_of(Source), kw_only=True)
+    source: Source = _source()
 
     @property
     def kind(self) -> InputKind:
@@ -396,9 +395,7 @@ class ContinuationInput(Input):
     reason: str = field(validator=_text, kw_only=False)
     handling_mode: HandlingMode = _mode_field(HandlingMode.STEER)
     request_id: str | None = field(default=None, validator=_optional_text, kw_only=True)
-    source: Source = field(
-        default=_SYSTEM, validator=validators.instance_of(Source), kw_only=True
-    )
+    source: Source = _source(_SYSTEM)
 
     @property
     def kind(self) -> InputKind:
@@ -419,9 +416,7 @@ class OperationInput(Input):
         validator=validators.instance_of(OperationId), kw_only=False
     )
     event: JsonValue = field(converter=own, repr=False, kw_only=False)
-    source: Source = field(
-        default=_SYSTEM, validator=validators.instance_of(Source), kw_only=True
-    )
+    source: Source = _source(_SYSTEM)
 
     @property
     def kind(self) -> InputKind:

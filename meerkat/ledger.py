@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Final
 
 from meerkat.identifiers import IdempotencyKey, InputId, SupersessionKey
 from meerkat.input_lifecycle import InputPhase, InputState
@@ -19,8 +20,15 @@ _Scope = tuple[InputKind, SupersessionKey]
 _REPLACEABLE = frozenset({QueueMode.SUPERSEDE, QueueMode.COALESCE})
 
 
+_TRIED_FIRST: Final = 2**64
+"""Puts what a run had in hand ahead of what none had, whatever their admission sequences."""
+
+
 class _WaitingLane:
-    """One lane: input ids in order of admission, whatever order they enter in."""
+    """One lane: input ids in order of admission, whatever order they enter in.
+
+    What was in flight before comes first: it had the head of the lane when it was staged.
+    """
 
     __slots__ = ("_in_order", "_sequences", "by_scope")
 
@@ -39,7 +47,7 @@ class _WaitingLane:
         return iter(self._sequences)
 
     def enter(self, state: InputState) -> None:
-        sequence = state.admission_sequence or 0
+        sequence = (state.admission_sequence or 0) - (_TRIED_FIRST if state.attempt_count else 0)
         if self._sequences and sequence < next(reversed(self._sequences.values())):
             self._in_order = False
         self._sequences[state.input_id] = sequence
@@ -96,6 +104,10 @@ class Ledger:
     def active(self) -> Iterator[InputState]:
         """The non-terminal inputs, in order of insertion."""
         return iter(tuple(self._active.values()))
+
+    def finished(self) -> Iterator[InputState]:
+        """The finished inputs that no store remembers, in the order of their ends."""
+        return iter(tuple(self._archive.values()))
 
     def get(self, input_id: InputId) -> InputState | None:
         """An input by its id, as far as memory knows it."""

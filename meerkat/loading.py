@@ -47,9 +47,10 @@ def load_memory(
     resting = _AT_REST.get(row.state, row.state)
     if resting is RuntimeState.IDLE and executor_attached:
         resting = RuntimeState.ATTACHED
-    sequences = [s.admission_sequence + 1 for s in states if s.admission_sequence is not None]
+    phase, known = Phase(state=resting), (*states, *carried_over)
+    sequences = [s.admission_sequence + 1 for s in known if s.admission_sequence is not None]
     head = RuntimeHead(
-        phase=Phase(state=resting),
+        phase=phase,
         registered=row.registered,
         session_id=row.session_id,
         epoch_id=row.epoch_id,
@@ -57,9 +58,10 @@ def load_memory(
         silent_intents=row.silent_intents,
         cursors=row.cursors,
         executor_attached=executor_attached,
+        row_is_stale=row.state is not phase.stored,
     )
     memory = RuntimeMemory(row.runtime_id, durable=True, rules=rules, head=head)
-    for state in (*states, *carried_over):
+    for state in known:
         memory.ledger.put(state)
     return memory
 

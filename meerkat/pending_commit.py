@@ -72,6 +72,7 @@ def _stored_part(head: RuntimeHead) -> tuple[object, ...]:
         head.epoch_id,
         head.silent_intents,
         head.cursors,
+        head.row_is_stale,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import evolve, field, frozen, validators
 
@@ -134,7 +134,7 @@ _SIGNAL: Final[Mapping[WakeMode, Signal]] = {
 }
 
 
-def _is(word: type[Word]) -> object:
+def _is(word: type[Word]) -> Any:
     return validators.instance_of(word)
 
 

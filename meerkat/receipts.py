@@ -24,7 +24,7 @@ class RunBoundaryReceipt:
 
     run_id: RunId
     boundary: RunBoundary
-    contributing_input_ids: tuple[InputId, ...] = field(converter=tuple)
+    contributing_input_ids: tuple[InputId, ...]
     conversation_digest: str | None = None
     message_count: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0)])
     sequence: int = field(

@@ -18,7 +18,8 @@ from meerkat import input_lifecycle as lifecycle
 from meerkat.errors import RecoveryCorruption
 from meerkat.identifiers import RunId
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputPhase, InputState
-from meerkat.policy import PolicyTable
+from meerkat.inputs import Input
+from meerkat.policy import ConsumePoint, PolicyTable
 from meerkat.reports import RecoveryReport
 from meerkat.words import Word
 
@@ -46,11 +47,12 @@ _AT_REST: Final[Mapping[InputPhase, Repair]] = {
 
 def receipts_wanted(states: Iterable[InputState]) -> tuple[ReceiptKey, ...]:
     """The receipts whose presence decides what becomes of the applied inputs."""
-    return tuple(
-        (state.last_run_id, state.last_boundary_sequence or 0)
+    wanted = {
+        (state.last_run_id, state.last_boundary_sequence or 0): None
         for state in states
         if state.phase in _APPLIED and state.last_run_id is not None
-    )
+    }
+    return tuple(wanted)
 
 
 def repair_for(
@@ -87,7 +89,7 @@ def _after(
         case Repair.QUEUE:
             return _queued(state, now, policy, sequence)
         case Repair.REQUEUE:
-            return lifecycle.recover(state, now)
+            return _requeued(state, now)
         case Repair.CONSUME:
             return _consumed(state, now)
         case Repair.ABANDON:
@@ -98,11 +100,23 @@ def _after(
 def _queued(
     state: InputState, now: datetime, policy: PolicyTable, sequence: int
 ) -> InputState:
-    if state.input is None:
-        raise RecoveryCorruption(f"input {state.input_id}: accepted without its payload")
-    decision = state.policy or policy.resolve(state.input, running=False)
+    offered = _payload(state)
+    decision = state.policy or policy.resolve(offered, running=False)
+    if decision.consume_point is ConsumePoint.ON_ACCEPT:
+        return lifecycle.consume_on_accept(state, now, policy=decision)
     place = sequence if state.admission_sequence is None else state.admission_sequence
     return lifecycle.queue_accepted(state, now, policy=decision, sequence=place)
+
+
+def _requeued(state: InputState, now: datetime) -> InputState:
+    _payload(state)
+    return lifecycle.recover(state, now)
+
+
+def _payload(state: InputState) -> Input:
+    if state.input is None:
+        raise RecoveryCorruption(f"input {state.input_id}: {state.phase} without its payload")
+    return state.input
 
 
 def _consumed(state: InputState, now: datetime) -> InputState:

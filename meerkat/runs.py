@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen, validators
 
 from meerkat.conversation import Message
 from meerkat.errors import BatchConflict
@@ -25,7 +25,7 @@ from meerkat.inputs import (
     PeerInput,
     PromptInput,
 )
-from meerkat.json_values import JsonValue, canonical, own
+from meerkat.json_values import JsonValue, canonical, check, own
 from meerkat.limits import BATCH_INPUTS_MAX
 from meerkat.policy import Lane, RunBoundary
 from meerkat.words import Word
@@ -86,6 +86,19 @@ def _rows(value: Sequence[Message] | None) -> tuple[Message, ...] | None:
     return tuple(own(value))
 
 
+def _carried(_instance: object, attribute: Attribute[JsonValue], value: JsonValue) -> None:
+    if value is not None:
+        check(value, attribute.name)
+        canonical(value)  # refuses NaN, infinities and lone surrogates
+
+
+def _unsigned(_instance: object, attribute: Attribute[int], value: object) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name} takes an int, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"{attribute.name} is never negative")
+
+
 @frozen(kw_only=True)
 class RunOutput:
     """What a run leaves behind: at most one of ``append``, ``messages``, ``snapshot``.
@@ -93,15 +106,17 @@ class RunOutput:
     ``append`` adds messages behind the committed ones, ``messages`` is the whole list,
     ``snapshot`` opaque bytes; with none of them the last commit stays. ``result`` is JSON
     and is kept with the consumed inputs. Raises TypeError for a wrong type, ValueError for
-    more than one of the three.
+    more than one of the three and for a result JSON cannot carry.
     """
 
     append: tuple[Message, ...] | None = field(default=None, converter=_rows, repr=False)
     messages: tuple[Message, ...] | None = field(default=None, converter=_rows, repr=False)
     snapshot: bytes | None = field(default=None, repr=False)
-    result: JsonValue = field(default=None, converter=own, repr=False)
-    conversation_digest: str | None = None
-    message_count: int | None = None
+    result: JsonValue = field(default=None, converter=own, validator=_carried, repr=False)
+    conversation_digest: str | None = field(
+        default=None, validator=validators.optional(validators.instance_of(str))
+    )
+    message_count: int | None = field(default=None, validator=validators.optional(_unsigned))
 
     def __attrs_post_init__(self) -> None:
         if sum(form is not None for form in (self.append, self.messages, self.snapshot)) > 1:

@@ -156,18 +156,23 @@ _ANSWERS: Final[Mapping[str, Callable[[Any, StagedInput], RunOutput]]] = {
 def _output(answer: bytes, primitive: StagedInput) -> RunOutput:
     """Read an answer; ApplyFailed says what is wrong with it."""
     try:
-        if len(answer) > ANSWER_BYTES_MAX:
-            raise ValueError(f"it is longer than {ANSWER_BYTES_MAX} bytes")
-        if not answer.strip():
-            raise ValueError("there is none on standard output")
-        document = parse(answer)
-        if not isinstance(document, dict) or len(document) != 1 or not _ANSWERS.keys() & document:
-            raise ValueError(f"expected one JSON object with one key of {', '.join(_ANSWERS)}")
-        ((key, value),) = document.items()
-        if value is None:
-            raise ValueError(f"{key} is null")
+        key, value = _answered(answer)
         return _ANSWERS[key](value, primitive)
     except DecodeError as error:
         raise ApplyFailed(f"the command's answer: {error.reason}") from None
     except (TypeError, ValueError) as error:
         raise ApplyFailed(f"the command's answer: {error}") from None
+
+
+def _answered(answer: bytes) -> tuple[str, Any]:
+    if len(answer) > ANSWER_BYTES_MAX:
+        raise ValueError(f"longer than {ANSWER_BYTES_MAX} bytes")
+    if not answer.strip():
+        raise ValueError("there is none on standard output")
+    document = parse(answer)
+    if not isinstance(document, dict) or len(document) != 1 or not _ANSWERS.keys() & document:
+        raise ValueError(f"expected one JSON object with one key of {', '.join(_ANSWERS)}")
+    ((key, value),) = document.items()
+    if value is None:
+        raise ValueError(f"{key} is null")
+    return key, value

@@ -11,19 +11,19 @@ say Overloaded all the same, the line waits and is offered again.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeAlias
-
-from attrs import frozen
+from queue import Empty
+from typing import Final
 
 from actors.cli.inputs_file import BadLine, InputLine, Line
+from actors.cli.news import Decided, Ended, NewsQueue
 from actors.cli.progress import Progress
 from actors.cli.tally import COUNTED_ENDINGS, Count, Tally
 from actors.cli.texts import one_line
-from actors.control_plane import ControlPlane, Submission
+from actors.cli.watched import Watched
+from actors.control_plane import ControlPlane
 from meerkat.errors import MeerkatError, Overloaded, RecoveryCorruption, StoreError
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Durability
@@ -54,31 +54,6 @@ TICK_S: Final = 1.0
 """How long to wait for news before looking at the clock."""
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """The user wants the job to stop."""
-
-
-class ExecutorLeft(Exception):  # noqa: N818 - as above
-    """The executor takes no more runs; what waits is for another one."""
-
-
-@frozen(eq=False)
-class _Decided:
-    line: InputLine
-    submission: Submission
-
-
-@frozen(eq=False)
-class _Ended:
-    runtime_id: LogicalRuntimeId
-    line: InputLine | None
-    future: Future[CompletionOutcome]
-
-
-News: TypeAlias = "_Decided | _Ended | BaseException"
-"""What comes through the queue; an exception is raised where the main thread waits."""
-
-
 class Feeder:
     """Takes the lines of one file to their end. Used by one thread."""
 
@@ -88,30 +63,24 @@ class Feeder:
         store: RuntimeStore,
         tally: Tally,
         progress: Progress,
-        news: SimpleQueue[News],
+        news: NewsQueue,
     ) -> None:
         self._plane = plane
         self._store = store
         self._tally = tally
         self._progress = progress
         self._news = news
-        self._runtimes: dict[LogicalRuntimeId, bool] = {}  # → can it be used?
+        self._usable: dict[LogicalRuntimeId, bool] = {}
         self._undecided = 0
-        self._waiting: Counter[LogicalRuntimeId] = Counter()
-        self._watched: set[InputId] = set()
         self._again: deque[InputLine] = deque()
+        self.watched = Watched()
         self.bad_lines = 0
-        self.ended = 0
-
-    @property
-    def waiting(self) -> int:
-        """Inputs that are watched and have not ended."""
-        return len(self._watched) - self.ended
+        """Lines that hold no input, or one that could not be offered."""
 
     def feed(self, lines: Iterable[Line]) -> None:
         """Offer every line in order, and wait until all that belongs to them has ended.
 
-        Raises Interrupted, ExecutorLeft and StoreError.
+        Raises Interrupted, ExecutorLeft, and StoreError when the job cannot go on.
         """
         group: list[Line] = []
         for line in lines:
@@ -120,8 +89,17 @@ class Feeder:
                 self._offer_group(group)
                 group = []
         self._offer_group(group)
-        self._wait_while(lambda: self._undecided)
+        while self._undecided or self._again:
+            self._offer_again()
+            self._wait_while(lambda: self._undecided)
         self._finish()
+
+    def hear_the_rest(self) -> None:
+        """Take in what is known by now, after a stop; errors and signals count no more."""
+        while not self._news.empty():
+            news = self._news.get()
+            if not isinstance(news, Exception):
+                self._take_in(news)
 
     # --- offering -----------------------------------------------------------------------
 
@@ -129,25 +107,26 @@ class Feeder:
         self._register([line for line in group if isinstance(line, InputLine)])
         for line in group:
             if isinstance(line, BadLine):
+                self.bad_lines += 1
                 self._complain(line.number, line.reason)
-            elif self._runtimes[line.runtime_id]:
+            elif self._usable[line.runtime_id]:
+                self._offer_again()
                 self._offer(line)
 
     def _register(self, lines: list[InputLine]) -> None:
-        """Make new runtimes known, all in one commit, and take over what they have waiting."""
-        new = {each.runtime_id: each for each in lines if each.runtime_id not in self._runtimes}
+        """Make new runtimes known, all in one commit, and watch what they have waiting."""
+        new = {each.runtime_id: each for each in lines if each.runtime_id not in self._usable}
         if not new:
             return
         try:
             self._plane.register_many(list(new))
+            self._usable |= dict.fromkeys(new, True)
         except MeerkatError:  # one of them cannot be: the others can
             for runtime_id, line in new.items():
-                self._runtimes[runtime_id] = self._register_one(line)
-        else:
-            self._runtimes |= dict.fromkeys(new, True)
+                self._usable[runtime_id] = self._register_one(line)
         for runtime_id in self._store.runtimes_with_work():
-            if runtime_id in new and self._runtimes[runtime_id]:
-                self._follow_leftovers(runtime_id)
+            if runtime_id in new and self._usable[runtime_id]:
+                self._watch_leftovers(runtime_id)
 
     def _register_one(self, line: InputLine) -> bool:
         try:
@@ -162,59 +141,65 @@ class Feeder:
         while True:
             try:
                 submission = self._plane.submit(line.runtime_id, line.input)
+                break
             except Overloaded:
                 self._let_some_end(line.runtime_id)
             except MeerkatError as error:
                 self._refused(line, error)
                 return
-            else:
-                break
         self._undecided += 1
-        decided = _Decided(line, submission)
+        decided = Decided(line, submission)
         submission.accepted.add_done_callback(lambda _: self._news.put(decided))
 
+    def _offer_again(self) -> None:
+        """Offer first what was told Overloaded: it stands further up in the file."""
+        while self._again:
+            line = self._again.popleft()
+            self._let_some_end(line.runtime_id)
+            self._offer(line)
+
     def _make_room(self, runtime_id: LogicalRuntimeId) -> None:
-        self._hear_all()
+        while not self._news.empty():
+            self._hear()
         self._wait_while(lambda: self._undecided >= UNDECIDED_MAX)
-        self._wait_while(lambda: self.waiting >= WAITING_MAX)
-        if self._waiting[runtime_id] >= WAITING_A_RUNTIME_MAX:
+        self._wait_while(lambda: self.watched.waiting >= WAITING_MAX)
+        if self.watched.waiting_of(runtime_id) >= WAITING_A_RUNTIME_MAX:
             self._plane.wake(runtime_id)  # they may all be of the kind that wakes nobody
-            self._wait_while(lambda: self._waiting[runtime_id] >= WAITING_A_RUNTIME_MAX)
+            self._wait_while(lambda: self.watched.waiting_of(runtime_id) >= WAITING_A_RUNTIME_MAX)
 
     def _let_some_end(self, runtime_id: LogicalRuntimeId) -> None:
         self._plane.wake(runtime_id)
-        self._hear(TICK_S)
+        self._hear()
 
     # --- hearing ------------------------------------------------------------------------
 
     def _wait_while(self, condition: Callable[[], object]) -> None:
         while condition():
-            self._hear(TICK_S)
+            self._hear()
 
-    def _hear_all(self) -> None:
-        while not self._news.empty():
-            self._hear(TICK_S)
-
-    def _hear(self, timeout_s: float) -> None:
-        """Take in one piece of news; what is an exception is raised."""
+    def _hear(self) -> None:
+        """Take in the next piece of news, if there is one soon; an exception is raised."""
         try:
-            news = self._news.get(timeout=timeout_s)
+            news = self._news.get(timeout=TICK_S)
         except Empty:
             pass
         else:
-            match news:
-                case _Decided():
-                    self._decided(news.line, news.submission)
-                case _Ended():
-                    self._end(news)
-                case BaseException():
-                    raise news
-        self._progress.show(self.ended, len(self._watched))
+            if isinstance(news, Exception):
+                raise news
+            self._take_in(news)
+        self._progress.show(self.watched.ended, self.watched.known)
 
-    def _decided(self, line: InputLine, submission: Submission) -> None:
+    def _take_in(self, news: Decided | Ended) -> None:
+        if isinstance(news, Decided):
+            self._decided(news)
+        else:
+            self._ended(news)
+
+    def _decided(self, news: Decided) -> None:
         self._undecided -= 1
+        line, completion = news.line, news.submission.completion
         try:
-            outcome: Any = submission.accepted.result()
+            outcome = news.submission.accepted.result()
         except Overloaded:
             self._again.append(line)
             return
@@ -227,11 +212,11 @@ class Feeder:
                 self._complain(line.number, f"rejected: {reason}")
             case Accepted(input_id=input_id):
                 self._tally.add(Count.ACCEPTED)
-                self._watch(line.runtime_id, input_id, submission.completion, line)
+                self._watch(line.runtime_id, input_id, completion, line)
             case Deduplicated(existing_id=existing_id, existing_state=state):
                 self._tally.add(Count.DEDUPLICATED)
                 if not state.is_terminal:
-                    self._watch(line.runtime_id, existing_id, submission.completion, line)
+                    self._watch(line.runtime_id, existing_id, completion, line)
 
     def _watch(
         self,
@@ -240,16 +225,13 @@ class Feeder:
         future: Future[CompletionOutcome],
         line: InputLine | None,
     ) -> None:
-        if input_id in self._watched:
-            return
-        self._watched.add(input_id)
-        self._waiting[runtime_id] += 1
-        ended = _Ended(runtime_id, line, future)
-        future.add_done_callback(lambda _: self._news.put(ended))
+        if input_id not in self.watched:
+            self.watched.add(runtime_id, input_id)
+            ended = Ended(runtime_id, line, future)
+            future.add_done_callback(lambda _: self._news.put(ended))
 
-    def _end(self, news: _Ended) -> None:
-        self.ended += 1
-        self._waiting[news.runtime_id] -= 1
+    def _ended(self, news: Ended) -> None:
+        self.watched.end(news.runtime_id)
         outcome, line = news.future.result(), news.line
         count = COUNTED_ENDINGS.get(outcome.kind)
         if count and line is not None and line.input.durability is Durability.EPHEMERAL:
@@ -265,44 +247,41 @@ class Feeder:
 
     def _finish(self) -> None:
         """Wake what woke nobody, and wait until the file's runtimes have nothing left."""
-        while self._again:
-            self._offer(self._again.popleft())
-            self._wait_while(lambda: self._undecided)
         while True:
-            with_work = set(self._store.runtimes_with_work())
-            with_work |= {each for each, waiting in self._waiting.items() if waiting}
-            mine = [each for each in self._runtimes if each in with_work and self._runtimes[each]]
-            for runtime_id in mine:
-                self._follow_leftovers(runtime_id)
-            if not self.waiting:
+            with_work = {*self._store.runtimes_with_work(), *self.watched.runtimes()}
+            for runtime_id in with_work & self._usable.keys():
+                if self._usable[runtime_id]:
+                    self._watch_leftovers(runtime_id)
+                    self._plane.wake(runtime_id)
+            if not self.watched.waiting:
                 return
-            self._wait_while(lambda: self.waiting)
+            self._wait_while(lambda: self.watched.waiting)
 
-    def _follow_leftovers(self, runtime_id: LogicalRuntimeId) -> None:
-        """Wake a runtime, and watch what it has waiting that no line of ours stands for."""
+    def _watch_leftovers(self, runtime_id: LogicalRuntimeId) -> None:
+        """Watch what a runtime has waiting that no line of ours stands for."""
         try:
-            self._plane.wake(runtime_id)
             for input_id in self._plane.active_input_ids(runtime_id):
-                if input_id not in self._watched:
+                if input_id not in self.watched:
                     handle = self._plane.completion(runtime_id, input_id)
                     self._watch(runtime_id, input_id, handle, None)
         except MeerkatError as error:
-            self._runtimes[runtime_id] = False
-            self._trouble(f"{runtime_id}: ", error)
+            self._usable[runtime_id] = False
+            self.watched.give_up(runtime_id)
+            self.bad_lines += 1
+            self._tell_trouble(f"{runtime_id}: ", error)
 
     # --- complaining --------------------------------------------------------------------
 
     def _refused(self, line: InputLine, error: MeerkatError) -> None:
         self.bad_lines += 1
-        self._trouble(f"line {line.number}: {line.runtime_id}: ", error)
+        self._tell_trouble(f"line {line.number}: {line.runtime_id}: ", error)
 
-    def _trouble(self, where: str, error: MeerkatError) -> None:
-        """Tell of a refusal; a store that fails is raised, as the job cannot go on."""
+    def _tell_trouble(self, where: str, error: MeerkatError) -> None:
+        """Tell of a refusal. A store that fails is raised instead: the job cannot go on."""
         unreadable = isinstance(error.__cause__, RecoveryCorruption)
         if isinstance(error, StoreError) and not unreadable:
             raise error
         self._progress.note(one_line(f"{where}{error}"))
 
     def _complain(self, number: int, reason: str) -> None:
-        self.bad_lines += 1
         self._progress.note(one_line(f"line {number}: {reason}"))

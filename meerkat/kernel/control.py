@@ -220,7 +220,8 @@ def recover(memory: RuntimeMemory, command: Recover, now: datetime) -> Transitio
         after = repaired(state, repair, now, policy=rules.policy, sequence=sequence)
         if after is not state:
             changed.append(after)
-            sequence = max(sequence, (after.admission_sequence or 0) + 1)
+            if after.admission_sequence is not None:
+                sequence = max(sequence, after.admission_sequence + 1)
         repairs.append(repair)
     return Transition(
         head=evolve(
@@ -228,6 +229,7 @@ def recover(memory: RuntimeMemory, command: Recover, now: datetime) -> Transitio
             next_admission_sequence=sequence,
             awake=_has_work(memory),
             held=frozenset(),
+            row_is_stale=False,
         ),
         states=tuple(changed),
         reply=report_of(repairs),

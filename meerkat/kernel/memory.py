@@ -45,6 +45,8 @@ class RuntimeHead:
     executor_attached: bool = False
     awake: bool = False
     held: frozenset[Lane] = frozenset()
+    row_is_stale: bool = False
+    """Does the stored row say what a restart undoes? The next recovery rewrites it."""
 
 
 @frozen

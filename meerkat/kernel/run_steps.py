@@ -48,7 +48,7 @@ def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition
         attempt=max(state.attempt_count for state in states),
     )
     primitive = staged_input(boundary, [each.input for each in batch if each.input is not None])
-    effects = [
+    effects: list[Effect] = [
         _changed(head.phase, phase),
         *(told(EventCode.INPUT_STAGED, state) for state in states),
         _run_told(EventCode.RUN_STARTED, run, states),

@@ -12,10 +12,16 @@ from typing import TypeVar
 
 from attrs import define, field
 
-from meerkat.conversation import Conversation, SessionSnapshot
+from meerkat.conversation import (
+    AppendMessages,
+    MessageLog,
+    RewriteMessages,
+    SessionChange,
+    SessionSnapshot,
+)
 from meerkat.errors import Fenced, StoreError
 from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
-from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.input_lifecycle import InputPhase, InputState, contradiction
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
 
@@ -30,7 +36,7 @@ class _Shelf:
     inputs: dict[InputId, InputState] = field(factory=dict)
     keys: dict[IdempotencyKey, InputId] = field(factory=dict)
     receipts: dict[tuple[RunId, int], RunBoundaryReceipt] = field(factory=dict)
-    conversation: Conversation | None = None
+    log: MessageLog | None = None
     active: dict[InputId, None] = field(factory=dict)
 
 
@@ -84,8 +90,8 @@ class MemoryStore:
         for receipt in batch.receipts:
             shelf.receipts[receipt.run_id, receipt.sequence] = receipt
         for change in batch.session:
-            shelf.conversation = shelf.conversation or Conversation()
-            shelf.conversation.apply(change)
+            shelf.log = shelf.log or MessageLog()
+            shelf.log.apply(change)
         return None
 
     def _conflict(self, shelf: _Shelf, batch: Batch) -> str | None:
@@ -99,6 +105,8 @@ class MemoryStore:
         fresh = [(receipt.run_id, receipt.sequence) for receipt in batch.receipts]
         if len(set(fresh)) != len(fresh) or any(each in shelf.receipts for each in fresh):
             return "a receipt of this run and sequence is stored already"
+        if not _follows(shelf.log, batch.session):
+            return "messages do not extend the committed ones"
         return None
 
     def _put(self, shelf: _Shelf, row: InputRow) -> None:
@@ -106,21 +114,21 @@ class MemoryStore:
         shelf.inputs[state.input_id] = state
         if state.idempotency_key is not None:
             shelf.keys[state.idempotency_key] = state.input_id
-        if state.is_terminal:
+        if state.is_terminal and contradiction(state) is None:
             shelf.active.pop(state.input_id, None)
         else:
             shelf.active[state.input_id] = None
 
     def offer(self, runtime_id: LogicalRuntimeId, rows: Sequence[InputRow]) -> None:
         """Insert inputs as accepted; one that is stored already stays as it is."""
+        if any(row.state.phase is not InputPhase.ACCEPTED for row in rows):
+            raise StoreError("only accepted inputs can be offered")
         with self._lock:
             shelf = self._shelves.get(runtime_id)
             if shelf is None or shelf.row is None:
                 raise StoreError(f"runtime {runtime_id} is not stored")
             for row in rows:
                 key = row.state.idempotency_key
-                if row.state.phase is not InputPhase.ACCEPTED:
-                    raise StoreError("only accepted inputs can be offered")
                 if row.state.input_id not in shelf.inputs and key not in shelf.keys:
                     self._put(shelf, row)
 
@@ -140,18 +148,20 @@ class MemoryStore:
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
         """The registered runtimes that have non-terminal inputs."""
         with self._lock:
-            return [
+            busy = [
                 runtime_id
                 for runtime_id, shelf in self._shelves.items()
                 if shelf.active and shelf.row is not None and shelf.row.registered
             ]
+        return sorted(busy, key=str)
 
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
         """The non-terminal inputs in order of admission."""
         with self._lock:
             shelf = self._shelves.get(runtime_id, _Shelf())
             states = [shelf.inputs[input_id] for input_id in shelf.active]
-        return sorted(states, key=lambda s: (s.admission_sequence is None, s.admission_sequence or 0))
+        states.sort(key=lambda s: (s.admission_sequence is None, s.admission_sequence or 0))
+        return states
 
     def load_input(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> InputState | None:
         """One input, finished or not."""
@@ -177,16 +187,21 @@ class MemoryStore:
     def load_session_snapshot(self, runtime_id: LogicalRuntimeId) -> SessionSnapshot | None:
         """What was committed last of the session, or None."""
         with self._lock:
-            conversation = self._shelves.get(runtime_id, _Shelf()).conversation
-            return None if conversation is None else conversation.snapshot()
+            log = self._shelves.get(runtime_id, _Shelf()).log
+            if log is None:
+                return None
+            snapshot = log.snapshot()
+        return None if snapshot == SessionSnapshot() else snapshot
 
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
         """Finished inputs, by id."""
         with self._lock:
-            states = list(self._shelves.get(runtime_id, _Shelf()).inputs.values())
-        finished = sorted((s for s in states if s.is_terminal), key=lambda s: str(s.input_id))
+            shelf = self._shelves.get(runtime_id, _Shelf())
+            states = shelf.inputs.values()
+            finished = [state for state in states if state.input_id not in shelf.active]
+        finished.sort(key=lambda state: str(state.input_id))
         return _page(finished, [str(state.input_id) for state in finished], after, limit)
 
     def page_receipts(
@@ -197,6 +212,19 @@ class MemoryStore:
             receipts = list(self._shelves.get(runtime_id, _Shelf()).receipts.values())
         receipts.sort(key=receipt_place)
         return _page(receipts, [receipt_place(each) for each in receipts], after, limit)
+
+
+def _follows(log: MessageLog | None, changes: Sequence[SessionChange]) -> bool:
+    """Does every append start where the messages before it end?"""
+    count = 0 if log is None else log.message_count
+    for change in changes:
+        if isinstance(change, AppendMessages):
+            if change.position != count:
+                return False
+            count += change.count
+        elif isinstance(change, RewriteMessages):
+            count = change.count
+    return True
 
 
 def receipt_place(receipt: RunBoundaryReceipt) -> str:

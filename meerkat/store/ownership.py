@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from weakref import WeakSet
 
 from meerkat.errors import StoreError
 
@@ -29,6 +30,7 @@ class OwnerLock:
         self._path = database.with_name(database.name + "-owner")
         self._database = database
         self._fd: int | None = None
+        _locks.add(self)
 
     @property
     def held(self) -> bool:
@@ -47,16 +49,25 @@ class OwnerLock:
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(fd, _OWNER_BYTES_MAX, 0).decode(errors="replace").strip()
+            self._lock(fd)
+        except OSError as error:
             os.close(fd)
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _lock(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, _OWNER_BYTES_MAX, 0).decode(errors="replace").strip()
             raise StoreError(
                 f"{self._database} is in use by {owner or 'another process'}"
             ) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, _owner_text().encode()[:_OWNER_BYTES_MAX], 0)
-        self._fd = fd
+        os.pwrite(fd, _owner_text().encode(errors="replace")[:_OWNER_BYTES_MAX], 0)
 
     def release(self) -> None:
         """Let go. Idempotent."""
@@ -68,3 +79,16 @@ class OwnerLock:
 def _owner_text() -> str:
     program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
     return f"process {os.getpid()} ({program})\n"
+
+
+_locks: WeakSet[OwnerLock] = WeakSet()
+
+
+def _let_go() -> None:
+    """A forked child shares its parent's locks, and would hold them beyond its end."""
+    for lock in list(_locks):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -14,7 +14,7 @@ from meerkat.codec import from_document, from_json, to_document, to_json
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import DecodeError, RecoveryCorruption
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId, SessionId
-from meerkat.input_lifecycle import InputState
+from meerkat.input_lifecycle import InputState, contradiction
 from meerkat.json_values import dump, parse
 from meerkat.policy import RunBoundary
 from meerkat.receipts import RunBoundaryReceipt
@@ -29,6 +29,18 @@ _U64: Final = 2**64
 _I64_MAX: Final = 2**63 - 1
 
 
+def signed(number: int) -> int:
+    """A number up to 2^64-1 as SQLite's signed integer: the upper half wraps below zero."""
+    if not 0 <= number < _U64:
+        raise ValueError(f"{number} is outside 0 .. 2^64-1")
+    return number if number <= _I64_MAX else number - _U64
+
+
+def unsigned(number: int) -> int:
+    """Read what :func:`signed` wrote."""
+    return number if number >= 0 else number + _U64
+
+
 def runtime_columns(row: RuntimeRow) -> Columns:
     """The columns of ``runtimes``."""
     return (
@@ -36,9 +48,9 @@ def runtime_columns(row: RuntimeRow) -> Columns:
         None if row.session_id is None else str(row.session_id),
         None if row.epoch_id is None else str(row.epoch_id),
         row.state.value,
-        row.fence,
+        signed(row.fence),
         int(row.registered),
-        row.next_admission_sequence,
+        signed(row.next_admission_sequence),
         dump(sorted(row.silent_intents)).decode() if row.silent_intents else _NO_INTENTS,
         to_json(row.cursors).decode(),
     )
@@ -55,26 +67,48 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             session_id=None if session_id is None else SessionId.parse(session_id),
             epoch_id=None if epoch_id is None else RuntimeEpochId.parse(epoch_id),
             state=RuntimeState(state),
-            fence=fence,
-            registered=bool(registered),
-            next_admission_sequence=sequence,
-            silent_intents=frozenset(parse(intents)),
+            fence=unsigned(fence),
+            registered=bool((0, 1).index(registered)),
+            next_admission_sequence=unsigned(sequence),
+            silent_intents=frozenset(_texts(intents)),
             cursors=from_json(EpochCursorSnapshot, cursors),
         )
     except (ValueError, TypeError) as error:
         raise RecoveryCorruption(f"runtime {runtime_id!r:.80}: {error}") from error
 
 
+def runtime_id_of(text: str) -> LogicalRuntimeId:
+    """Read a runtime's id."""
+    try:
+        return LogicalRuntimeId(text)
+    except ValueError as error:
+        raise RecoveryCorruption(f"runtime {text!r:.80}: {error}") from error
+
+
+def _texts(stored: bytes | str) -> list[str]:
+    """Read a JSON list of strings."""
+    texts = parse(stored)
+    if type(texts) is not list or not all(type(text) is str for text in texts):
+        raise DecodeError("expected a list of strings")
+    return texts
+
+
 def input_columns(runtime_id: LogicalRuntimeId, row: InputRow) -> Columns:
-    """The columns of ``inputs``; the payload lies beside the state, not in it."""
-    state = row.state
+    """The columns of ``inputs``; the payload lies beside the state, not in it.
+
+    ``outcome`` is what settles an input. A state that contradicts itself has none, whatever
+    it says: recovery then finds it among the active ones, and refuses it.
+    """
+    state, sequence = row.state, row.state.admission_sequence
     document = to_document(state if state.input is None else evolve(state, input=None))
+    settled = state.is_terminal and contradiction(state) is None
     return (
         runtime_id.value,
         str(state.input_id),
-        state.admission_sequence,
+        None if sequence is None else signed(sequence),
         None if state.idempotency_key is None else state.idempotency_key.value,
         state.phase.value,
+        document["terminal_outcome"]["outcome_type"] if settled else None,
         dump({"stored_input_state_version": StoredInputState.CURRENT, **document}).decode(),
         None if row.payload is None else row.payload.decode(),
     )
@@ -82,36 +116,36 @@ def input_columns(runtime_id: LogicalRuntimeId, row: InputRow) -> Columns:
 
 def input_of(columns: Sequence[Any]) -> InputState:
     """Read (input_id, phase, state, payload) of a row of ``inputs``."""
-    input_id, phase, stored, payload = columns
     try:
-        document = parse(stored)
-        if type(document) is dict and document.get("phase") != phase:
-            raise DecodeError(f"phase column {phase!r:.40} is not the state's")
-        state = _without_contradiction(document, payload)
-    except (DecodeError, TypeError) as error:
-        raise RecoveryCorruption(f"input {input_id!r:.60}: {error}") from error
+        return _input_of(*columns)
+    except DecodeError as error:
+        raise RecoveryCorruption(f"input {columns[0]:.60}: {error.reason}") from error
+
+
+def _input_of(input_id: str, phase: str, stored: bytes, payload: bytes | None) -> InputState:
+    document = parse(stored)
+    if type(document) is dict and payload is not None and "terminal_outcome" not in document:
+        document["input"] = parse(payload)
+    state = from_document(StoredInputState, document).state
+    if state.phase.value != phase:
+        raise DecodeError(f"its state says {state.phase}, its phase column {phase!r:.40}")
     if str(state.input_id) != input_id:
-        raise RecoveryCorruption(f"input {input_id!r:.60}: its state names another input")
+        raise DecodeError("its state names another input")
+    if state.input is not None and state.input.id != state.input_id:
+        raise DecodeError("its payload is another input's")
     return state
 
 
-def _without_contradiction(document: Any, payload: str | None) -> InputState:
-    if type(document) is dict and document.get("terminal_outcome") is None and payload is not None:
-        document = {**document, "input": parse(payload)}
-    return from_document(StoredInputState, document).state
-
-
 def receipt_columns(runtime_id: LogicalRuntimeId, receipt: RunBoundaryReceipt) -> Columns:
-    """The columns of ``receipts``; numbers above 2^63-1 wrap, as SQLite's are signed."""
-    sequence = receipt.sequence
+    """The columns of ``receipts``."""
     return (
         runtime_id.value,
         str(receipt.run_id),
-        sequence if sequence <= _I64_MAX else sequence - _U64,
+        signed(receipt.sequence),
         receipt.boundary.value,
         dump([str(each) for each in receipt.contributing_input_ids]).decode(),
         receipt.conversation_digest,
-        receipt.message_count,
+        signed(receipt.message_count),
     )
 
 
@@ -122,11 +156,24 @@ def receipt_of(columns: Sequence[Any]) -> RunBoundaryReceipt:
         return RunBoundaryReceipt(
             run_id=RunId.parse(run_id),
             boundary=RunBoundary(boundary),
-            contributing_input_ids=tuple(InputId.parse(each) for each in parse(contributors)),
+            contributing_input_ids=tuple(InputId.parse(each) for each in _texts(contributors)),
             conversation_digest=digest,
-            message_count=message_count,
-            sequence=sequence if sequence >= 0 else sequence + _U64,
+            message_count=unsigned(message_count),
+            sequence=unsigned(sequence),
         )
     except (ValueError, TypeError) as error:
-        raise RecoveryCorruption(f"receipt {run_id!r:.60}/{sequence}: {error}") from error
+        named = f"receipt {run_id!r:.60}/{unsigned(sequence)}"
+        raise RecoveryCorruption(f"{named}: {error}") from error
 
+
+
+def messages_of(runtime_id: str, chunks: Sequence[Sequence[Any]]) -> tuple[bytes, int]:
+    """Join the (position, count, body) of ``messages``: a JSON array, and its length."""
+    total = 0
+    for position, count, body in chunks:
+        if position != total or count < 1 or body[:1] != b"[" or body[-1:] != b"]":
+            raise RecoveryCorruption(
+                f"messages of runtime {runtime_id} at {position}: they do not follow on {total}"
+            )
+        total += count
+    return b"[" + b",".join(body[1:-1] for _, _, body in chunks) + b"]", total

@@ -36,6 +36,7 @@ CREATE TABLE inputs (
     admission_sequence INTEGER,
     idempotency_key TEXT,
     phase TEXT NOT NULL,
+    outcome TEXT,
     state TEXT NOT NULL,
     payload TEXT
 ) STRICT
@@ -49,8 +50,7 @@ WHERE idempotency_key IS NOT NULL
 """
 
 _INPUTS_ACTIVE = """
-CREATE INDEX inputs_active ON inputs (runtime_id, admission_sequence)
-WHERE phase IN ('accepted', 'queued', 'staged', 'applied', 'applied_pending_consumption')
+CREATE INDEX inputs_active ON inputs (runtime_id, admission_sequence) WHERE outcome IS NULL
 """
 
 _RECEIPTS = """
@@ -76,6 +76,16 @@ CREATE TABLE messages (
 ) STRICT
 """
 
+_MESSAGES_EXTEND = """
+CREATE TRIGGER messages_extend BEFORE INSERT ON messages
+WHEN NEW.position IS NOT coalesce(
+    (SELECT position + count FROM messages
+     WHERE runtime_id = NEW.runtime_id ORDER BY position DESC LIMIT 1), 0)
+BEGIN
+    SELECT RAISE(ABORT, 'messages do not extend the committed ones');
+END
+"""
+
 _SNAPSHOTS = """
 CREATE TABLE snapshots (
     runtime_id TEXT NOT NULL PRIMARY KEY REFERENCES runtimes (runtime_id),
@@ -92,6 +102,7 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         _INPUTS_ACTIVE,
         _RECEIPTS,
         _MESSAGES,
+        _MESSAGES_EXTEND,
         _SNAPSHOTS,
     ),
 }

@@ -24,13 +24,16 @@ from meerkat.store.schema import (
 from meerkat.words import Word
 
 Connect: TypeAlias = Callable[..., Any]
-"""``sqlite3.connect``, or another binding's with the same arguments and methods."""
+"""``sqlite3.connect``, or another binding's with the same arguments, methods and errors."""
 
 _CACHED_STATEMENTS: Final = 256
 """The writer uses a few dozen statement texts: one for each table and row count."""
 
 _BUSY_TIMEOUT_MS: Final = 5_000
 """How long to wait for a foreign lock, a backup's say, before it counts as an error."""
+
+_DATABASE_BYTES_MIN: Final = 512
+"""SQLite's smallest page, and so its smallest file that is not empty."""
 
 
 class Synchronous(Word):
@@ -40,46 +43,65 @@ class Synchronous(Word):
     EXTRA = "extra"
 
 
-def create_private(path: Path) -> None:
-    """Make sure that the file is there, is a file, and was made for its owner alone."""
+def is_there(path: Path) -> bool:
+    """Is there a file? StoreError for what is no plain file, or cannot be one of ours."""
     try:
-        if stat.S_ISLNK(path.lstat().st_mode):
-            raise StoreError(f"{path} is a symbolic link; name the database file itself")
+        found = path.lstat()
     except FileNotFoundError:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            os.close(os.open(path, flags, 0o600))
-        except OSError as error:
-            raise StoreError(f"cannot create {path}: {error.strerror}") from error
+        return False
     except OSError as error:
         raise StoreError(f"cannot open {path}: {error.strerror}") from error
+    if stat.S_ISLNK(found.st_mode):
+        raise StoreError(f"{path} is a symbolic link; name the database file itself")
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} is not a file")
+    if 0 < found.st_size < _DATABASE_BYTES_MIN:  # SQLite takes a byte or two for an empty file
+        raise StoreError(f"{path}: file is not a database")
+    return True
 
 
-def open_reader(path: Path, connect: Connect) -> Any:
-    """Open a connection that cannot change the file; refuse what is not ours."""
+def create_private(path: Path) -> None:
+    """Make sure that the file is there; a new one is its owner's alone."""
+    if is_there(path):
+        return
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except OSError as error:
+        raise StoreError(f"cannot create {path}: {error.strerror}") from error
+
+
+def open_reader(path: Path, connect: Connect) -> Any | None:
+    """Open a connection that cannot change the file; refuse what is not ours.
+
+    None when there is nothing to read yet: no file, or an empty one.
+    """
+    if not is_there(path):
+        return None
     connection = _connect(connect, path, "mode=ro")
     try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-        connection.execute("PRAGMA trusted_schema = OFF")
+        _harden(connection)
         connection.execute("PRAGMA query_only = ON")
-        recognise(path, connection)
+        version = recognise(path, connection)
     except sqlite3.Error as error:
         connection.close()
         raise StoreError(f"{path}: {error}") from error
     except BaseException:
         connection.close()
         raise
-    return connection
+    if version:
+        return connection
+    connection.close()
+    return None
 
 
 def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
     """Open the one connection that writes: WAL, full sync, migrated to our schema."""
-    if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
-        wanted = ".".join(map(str, SQLITE_VERSION_MIN))
-        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {wanted} is needed")
-    open_reader(path, connect).close()
+    _look_first(path, connect)
     connection = _connect(connect, path, "mode=rw")
     try:
+        _harden(connection)
+        recognise(path, connection)
         # EXTRA while the journal mode changes: the switch to WAL is itself a commit.
         connection.execute("PRAGMA synchronous = EXTRA")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -87,8 +109,6 @@ def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
             raise StoreError(f"{path}: SQLite gave journal mode {mode}, not WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         migrate(connection)
     except sqlite3.Error as error:
         connection.close()
@@ -99,17 +119,45 @@ def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
     return connection
 
 
+def _look_first(path: Path, connect: Connect) -> None:
+    """Refuse through a read-only connection what is not ours.
+
+    A transaction that a crash cut short has to be rolled back before anybody can look,
+    which is the writer's to do; it recognises the file by itself then.
+    """
+    try:
+        reader = open_reader(path, connect)
+    except StoreError as error:
+        code = getattr(error.__cause__, "sqlite_errorcode", None)
+        if code != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        return
+    if reader is not None:
+        reader.close()
+
+
+def _harden(connection: Any) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
 def recognise(path: Path, connection: Any) -> int:
     """The schema version of a file of ours, 0 for an empty one; StoreError for any other."""
+    (library,) = connection.execute("SELECT sqlite_version()").fetchone()
+    if tuple(map(int, library.split("."))) < SQLITE_VERSION_MIN:
+        wanted = ".".join(map(str, SQLITE_VERSION_MIN))
+        raise StoreError(f"SQLite {library} is too old: {wanted} is needed")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application != APPLICATION_ID and (tables or application):
+    if application != APPLICATION_ID and (tables or application or version):
         raise StoreError(f"{path} is another application's database")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema {version}, from a newer meerkat; this one knows {SCHEMA_VERSION}"
         )
+    if version < 0:
+        raise StoreError(f"{path} has schema {version}, which no meerkat has written")
     return int(version)
 
 
@@ -127,14 +175,15 @@ def migrate(connection: Any) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
 def _connect(connect: Connect, path: Path, mode: str) -> Any:
     try:
         return connect(
-            f"file:{quote(str(path))}?{mode}",
+            f"file://{quote(os.fsencode(path))}?{mode}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,

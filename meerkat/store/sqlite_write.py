@@ -7,14 +7,23 @@ interpreter lock and has to win it back, which costs more than the row.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
+
+from attrs import field, frozen
 
 from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages, SessionChange
 from meerkat.errors import Fenced, StoreError
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store.protocol import Batch
-from meerkat.store.rows import Columns, input_columns, receipt_columns, runtime_columns
+from meerkat.store.rows import (
+    Columns,
+    input_columns,
+    receipt_columns,
+    runtime_columns,
+    signed,
+)
 
 _ROWS_A_STATEMENT: Final = (64, 16, 4, 1)
 """Row counts that statements exist for: few texts to prepare, few steps to take."""
@@ -34,7 +43,7 @@ _PUT_INPUT: Final = """
 INSERT INTO inputs VALUES {rows}
 ON CONFLICT (runtime_id, input_id) DO UPDATE SET
     admission_sequence = excluded.admission_sequence, phase = excluded.phase,
-    state = excluded.state
+    outcome = excluded.outcome, state = excluded.state
 """
 
 _OFFER_INPUT: Final = "INSERT INTO inputs VALUES {rows} ON CONFLICT DO NOTHING"
@@ -49,7 +58,11 @@ INSERT INTO snapshots VALUES {rows} ON CONFLICT (runtime_id) DO UPDATE SET body 
 
 
 class Refused(Exception):
-    """A batch of the group cannot be committed: fenced, or in conflict with what is stored."""
+    """A batch of the group cannot be committed: another writer's fence is stored."""
+
+
+THE_BATCHS_FAULT: Final = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, ValueError)
+"""What one batch alone can be blamed for: a conflict with what is stored, or its size."""
 
 
 @functools.cache
@@ -71,43 +84,53 @@ def _write_rows(connection: Any, template: str, rows: Sequence[Columns]) -> int:
     return changed
 
 
-def write_group(connection: Any, batches: Sequence[Batch]) -> None:
+@frozen
+class Encoded:
+    """A batch as columns: encoded before a transaction begins, so that it cannot fail one."""
+
+    runtime_id: LogicalRuntimeId
+    known: bool
+    runtime: Columns
+    inputs: list[Columns] = field(repr=False)
+    receipts: list[Columns]
+    session: tuple[SessionChange, ...]
+
+
+def encode(batch: Batch) -> Encoded:
+    """Turn a batch into columns; ValueError or TypeError for what a row cannot hold."""
+    runtime_id, known = batch.runtime.runtime_id, batch.expected_fence > 0
+    columns = runtime_columns(batch.runtime)
+    return Encoded(
+        runtime_id,
+        known,
+        (*columns, signed(batch.expected_fence)) if known else columns,
+        [input_columns(runtime_id, row) for row in batch.inputs],
+        [receipt_columns(runtime_id, receipt) for receipt in batch.receipts],
+        batch.session,
+    )
+
+
+def write_group(connection: Any, batches: Sequence[Encoded]) -> None:
     """Write batches of different runtimes inside the open transaction.
 
     Raises Refused when a fence does not hold, and lets the binding's errors through; the
     caller rolls back.
     """
-    _write_runtimes(connection, batches)
-    inputs = [
-        input_columns(batch.runtime.runtime_id, row) for batch in batches for row in batch.inputs
-    ]
-    _write_rows(connection, _PUT_INPUT, inputs)
-    receipts = [
-        receipt_columns(batch.runtime.runtime_id, receipt)
-        for batch in batches
-        for receipt in batch.receipts
-    ]
-    _write_rows(connection, _INSERT_RECEIPT, receipts)
-    changes = [(batch.runtime.runtime_id, change) for batch in batches for change in batch.session]
-    _write_session(connection, changes)
-
-
-def _write_runtimes(connection: Any, batches: Sequence[Batch]) -> None:
-    """Replace the runtime rows whose fence is as expected; Refused if one is not."""
-    fresh = [runtime_columns(batch.runtime) for batch in batches if not batch.expected_fence]
-    known = [
-        (*runtime_columns(batch.runtime), batch.expected_fence)
-        for batch in batches
-        if batch.expected_fence
-    ]
+    fresh = [batch.runtime for batch in batches if not batch.known]
+    known = [batch.runtime for batch in batches if batch.known]
     changed = _write_rows(connection, _INSERT_RUNTIME, fresh)
     changed += _write_rows(connection, _UPDATE_RUNTIME, known)
     if changed != len(batches):
         raise Refused
+    _write_rows(connection, _PUT_INPUT, [row for batch in batches for row in batch.inputs])
+    _write_rows(connection, _INSERT_RECEIPT, [row for batch in batches for row in batch.receipts])
+    _write_session(
+        connection, ((batch.runtime_id, change) for batch in batches for change in batch.session)
+    )
 
 
 def _write_session(
-    connection: Any, changes: Sequence[tuple[LogicalRuntimeId, SessionChange]]
+    connection: Any, changes: Iterable[tuple[LogicalRuntimeId, SessionChange]]
 ) -> None:
     appended: list[Columns] = []
     for runtime_id, change in changes:
@@ -125,16 +148,16 @@ def _write_session(
     _write_rows(connection, _APPEND_MESSAGES, appended)
 
 
-def write_one(connection: Any, batch: Batch, path: str) -> StoreError | None:
+def write_one(connection: Any, batch: Encoded, path: str) -> StoreError | None:
     """Write one batch under a savepoint; what refuses it is the answer."""
     connection.execute("SAVEPOINT batch")
     refused: StoreError | None = None
     try:
         write_group(connection, [batch])
     except Refused:
-        refused = Fenced(batch.runtime.runtime_id)
-    except connection.IntegrityError as error:
-        refused = StoreError(f"{path}: {error}")
+        refused = Fenced(batch.runtime_id)
+    except THE_BATCHS_FAULT as error:
+        refused = StoreError(f"{path}: runtime {batch.runtime_id}: {error}")
     if refused is not None:
         connection.execute("ROLLBACK TO batch")
     connection.execute("RELEASE batch")

@@ -37,7 +37,7 @@ from meerkat import (
     to_json,
 )
 from meerkat import input_lifecycle as lifecycle
-from meerkat.conversation import Conversation
+from meerkat.conversation import Conversation, MessageLog, SessionChange
 from meerkat.kernel.memory import Rules, RuntimeMemory
 from meerkat.policy import DEFAULT_POLICY, Lane
 
@@ -170,13 +170,26 @@ def state_in(phase: InputPhase, offered: Input | None = None, *, sequence: int =
 # --- runtimes ---------------------------------------------------------------------------
 
 
+class Session(Conversation):
+    """A conversation together with the log its messages are read from."""
+
+    def __init__(self, *messages: Any) -> None:
+        self.log = MessageLog()
+        super().__init__(self.log.snapshot)
+        self.apply(self.plan(RunOutput(append=messages)).change)
+
+    def apply(self, change: SessionChange | None) -> None:
+        self.log.apply(change)
+        super().apply(change)
+
+
 class Runtime:
     """The kernel of one registered runtime, without a driver or a store."""
 
     def __init__(self, rules: Rules | None = None, *, attached: bool = True) -> None:
         self.clock = Clock()
         self.memory = RuntimeMemory(LogicalRuntimeId("agent-1"), durable=False, rules=rules)
-        self.conversation = Conversation()
+        self.session = Session()
         self.do(kernel.Register(SessionId.new(), RuntimeEpochId.new()))
         if attached:
             self.do(kernel.AttachExecutor())
@@ -204,9 +217,9 @@ class Runtime:
 
     def complete(self, run_id: RunId, output: RunOutput | None = None) -> kernel.Transition:
         output = output or RunOutput()
-        plan = self.conversation.plan(output)
+        plan = self.session.plan(output)
         done = self.do(kernel.CompleteRun(run_id, plan, output.result))
-        self.conversation.apply(plan.change)
+        self.session.apply(plan.change)
         return done
 
     def fail(self, run_id: RunId, *, jitter: float = 0.0, recoverable: bool = True) -> Any:

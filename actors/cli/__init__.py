@@ -1,0 +1,64 @@
+"""The command line: ``meerkat run`` and ``meerkat show``.
+
+Here every ending becomes an exit status and, if it is not a good one, a line on standard
+error. What is printed on standard output is the answer and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from actors.cli.arguments import act_on
+from actors.cli.status import ExitStatus, NotFoundError, UsageError
+from actors.cli.texts import one_line
+from meerkat.errors import MeerkatError, StoreError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the arguments say and give the exit status. Raises nothing."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    status = _with_status(lambda: act_on(arguments))
+    return int(_with_status(_flush) or status)
+
+
+def _with_status(act: Callable[[], int]) -> int:
+    try:
+        return act()
+    except SystemExit as ending:  # how argparse ends after help and after wrong usage
+        return ending.code if isinstance(ending.code, int) else ExitStatus.USAGE
+    except KeyboardInterrupt:
+        return _fail("interrupted", ExitStatus.INTERRUPTED)
+    except BrokenPipeError:
+        _drop_output()
+        return ExitStatus.CLOSED_OUTPUT
+    except UsageError as error:
+        return _fail(str(error), ExitStatus.USAGE)
+    except StoreError as error:
+        return _fail(str(error), ExitStatus.STORE)
+    except (NotFoundError, MeerkatError) as error:
+        return _fail(str(error), ExitStatus.TROUBLE)
+    except OSError as error:
+        _drop_output()
+        return _fail(f"cannot write: {error.strerror}", ExitStatus.TROUBLE)
+
+
+def _fail(text: str, status: ExitStatus) -> ExitStatus:
+    print(f"meerkat: {one_line(text)}", file=sys.stderr)
+    return status
+
+
+def _flush() -> int:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return ExitStatus.OK
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter can end in peace."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

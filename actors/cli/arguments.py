@@ -1,0 +1,184 @@
+"""Arguments: the grammar of the command line, and its help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Final
+
+from actors.cli.run import RunOptions, run
+from actors.cli.show import ShowOptions, show
+from actors.cli.status import ExitStatus, UsageError
+from meerkat.errors import StoreError
+from meerkat.store import RuntimeStore, open_store
+
+DEFAULT_STORE: Final = "sqlite:///meerkat.db"
+DISTRIBUTION: Final = "meerkat-runtime"
+
+_STATUSES: Final = """\
+exit status:
+  0    everything was done
+  1    a bad line, or an input that was
+       refused or given up
+  2    the command line is wrong
+  3    the store refused or failed
+  130  stopped by Ctrl-C or SIGTERM
+"""
+
+_RUN_HELP: Final = f"""\
+Offer every input of a file to its
+runtime, work all of them, and print a
+summary. Run again, it accepts nothing
+twice and runs nothing twice; stopped or
+killed and run again, it does the rest.
+
+A line of the file:
+  {{"runtime_id": "support-1", "input":
+   {{"input_type": "prompt",
+    "content": "Hi",
+    "idempotency_key": "1/0"}}}}
+
+examples:
+  meerkat run inputs.jsonl
+  meerkat run inputs.jsonl \\
+    --executor my_agent:answer
+  meerkat run inputs.jsonl \\
+    --command "python agent.py" --json
+
+{_STATUSES}"""
+
+_SHOW_HELP: Final = f"""\
+Print what is stored of one runtime. It
+reads beside a running process, and
+creates nothing.
+
+examples:
+  meerkat show support-1
+  meerkat show support-1 --messages
+  meerkat show support-1 --messages --json
+
+{_STATUSES}"""
+
+
+def act_on(arguments: Sequence[str]) -> ExitStatus:
+    """Do what the arguments say.
+
+    Raises SystemExit with the status after help, or after a message about wrong usage, and
+    what the command raises.
+    """
+    act = _parser().parse_args(arguments)
+    call: Callable[[argparse.Namespace, Sequence[str]], ExitStatus] = act.call
+    return call(act, arguments)
+
+
+def _run(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    return run(
+        RunOptions(
+            inputs=given.inputs,
+            store=_store(given.store),
+            executor=given.executor,
+            command=given.command,
+            max_concurrent_runs=given.max_concurrent_runs,
+            json=given.json,
+            arguments=tuple(arguments),
+        )
+    )
+
+
+def _show(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return show(
+        ShowOptions(
+            runtime_id=given.runtime,
+            store=_store(given.store),
+            messages=given.messages,
+            json=given.json,
+        )
+    )
+
+
+def _store(url: str) -> RuntimeStore:
+    try:
+        return open_store(url)
+    except StoreError as error:
+        raise UsageError(f"--store: {error.text}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meerkat", description="Durable agent sessions from the command line."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(_command(commands, "run", "take a file of inputs to its end", _RUN_HELP))
+    _add_show(_command(commands, "show", "print what is stored of a runtime", _SHOW_HELP))
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    text: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inputs", metavar="INPUTS", help="the file, one JSON document a line")
+    _add_store(parser)
+    executors = parser.add_mutually_exclusive_group()
+    executors.add_argument(
+        "--executor",
+        metavar="MODULE:NAME",
+        help="a function (context, primitive) -> RunOutput; without one, an echo",
+    )
+    executors.add_argument(
+        "--command",
+        metavar="CMD",
+        help="a program started for each run: JSON in, JSON out",
+    )
+    parser.add_argument(
+        "--max-concurrent-runs",
+        metavar="N",
+        type=_positive,
+        help="runs side by side (default: 64)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.set_defaults(call=_run)
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runtime", metavar="RUNTIME", help="the id of the runtime")
+    _add_store(parser)
+    parser.add_argument("--messages", action="store_true", help="print the messages")
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
+    parser.set_defaults(call=_show)
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=DEFAULT_STORE,
+        help="where sessions are kept (default: %(default)s)",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _version() -> str:
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

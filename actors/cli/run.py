@@ -1,0 +1,151 @@
+"""``meerkat run``: a file of inputs, taken to its end.
+
+This sets things up and puts them away again, whichever way it ends, and says how it ended.
+The work itself is the feeder's.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, BinaryIO, Final
+
+from attrs import frozen
+
+from actors.cli.command import CommandExecutor
+from actors.cli.executors import echo, load_executor
+from actors.cli.feeder import Feeder
+from actors.cli.inputs_file import read_lines
+from actors.cli.news import ExecutorLeft, Interrupted, NewsQueue
+from actors.cli.progress import Progress, progress_on
+from actors.cli.signals import stopping_signals
+from actors.cli.status import ExitStatus, UsageError
+from actors.cli.tally import Count, CountedExecutor, Tally, counted_store
+from actors.cli.texts import json_line
+from actors.clock import SystemClock
+from actors.control_plane import ControlPlane
+from actors.runs import Executor
+from meerkat.errors import StoreError
+from meerkat.store import RuntimeStore
+
+STOP_TIMEOUT_S: Final = 10.0
+"""How long the runs in hand may go on after Ctrl-C: a person is waiting."""
+
+
+@frozen(kw_only=True)
+class RunOptions:
+    """What the command line says."""
+
+    inputs: str
+    store: RuntimeStore
+    executor: str | None
+    command: str | None
+    max_concurrent_runs: int | None
+    json: bool
+    arguments: tuple[str, ...]
+    """The command line itself, to say how to go on."""
+
+
+def run(options: RunOptions) -> ExitStatus:
+    """Take the file to its end. Raises UsageError; a store that fails is a status."""
+    executor, kill_all = _executor_of(options)
+    try:
+        file = open(options.inputs, "rb")  # noqa: SIM115, PTH123 - closed by _Job, below
+    except OSError as error:
+        raise UsageError(f"cannot read {options.inputs}: {error.strerror}") from error
+    with file:
+        return _Job(options, executor, kill_all).work(file)
+
+
+def _executor_of(options: RunOptions) -> tuple[Executor, Callable[[], None]]:
+    """The executor asked for, and what ends everything it has started."""
+    if options.command is not None:
+        command = CommandExecutor(options.command)
+        return command, command.kill_all
+    if options.executor is not None:
+        return load_executor(options.executor), lambda: None
+    return echo, lambda: None
+
+
+class _Job:
+    """One call of ``meerkat run``."""
+
+    def __init__(
+        self, options: RunOptions, executor: Executor, kill_all: Callable[[], None]
+    ) -> None:
+        self._options = options
+        self._kill_all = kill_all
+        self._news: NewsQueue = SimpleQueue()
+        self._tally = Tally()
+        self._clock = SystemClock()
+        self._store = counted_store(options.store, self._tally, self._news.put)
+        self._executor = CountedExecutor(
+            executor, self._tally, lambda: self._news.put(ExecutorLeft())
+        )
+
+    def work(self, file: BinaryIO) -> ExitStatus:
+        """Do it all; the summary is printed however it ends."""
+        began = self._clock.monotonic()
+        plane = self._plane()
+        with stopping_signals(self._news, self._kill_all):
+            plane.start()
+            progress = progress_on(sys.stderr, self._clock)
+            feeder = Feeder(plane, self._store, self._tally, progress, self._news)
+            try:
+                status = self._feed(feeder, file, progress)
+            finally:
+                progress.close()
+                plane.stop(drain=False, timeout=STOP_TIMEOUT_S)
+                self._kill_all()
+            feeder.hear_the_rest()
+        if status in (ExitStatus.INTERRUPTED, ExitStatus.STORE):
+            self._say_how_to_go_on(feeder, progress)
+        elif feeder.bad_lines or self._tally[Count.REJECTED] or self._tally[Count.ABANDONED]:
+            status = ExitStatus.TROUBLE
+        self._print_summary(feeder, self._clock.monotonic() - began)
+        return status
+
+    def _plane(self) -> ControlPlane:
+        settings: dict[str, Any] = {}
+        if self._options.max_concurrent_runs is not None:
+            settings["max_concurrent_runs"] = self._options.max_concurrent_runs
+        return ControlPlane(store=self._store, executor=self._executor, **settings)
+
+    def _feed(self, feeder: Feeder, file: BinaryIO, progress: Progress) -> ExitStatus:
+        try:
+            feeder.feed(read_lines(file))
+        except Interrupted:
+            progress.close()
+            progress.note("stopping: the runs in hand may end; once more ends it at once")
+            return ExitStatus.INTERRUPTED
+        except ExecutorLeft:
+            progress.close()
+            progress.note("the executor takes no more runs; the inputs that wait are kept")
+            return ExitStatus.TROUBLE
+        except StoreError as error:
+            progress.close()
+            progress.note(str(error))
+            return ExitStatus.STORE
+        except OSError as error:
+            progress.close()
+            progress.note(f"cannot read {self._options.inputs}: {error.strerror}")
+            return ExitStatus.TROUBLE
+        return ExitStatus.OK
+
+    def _say_how_to_go_on(self, feeder: Feeder, progress: Progress) -> None:
+        watched = feeder.watched
+        progress.note(f"stopped: {watched.waiting} accepted inputs wait, none is lost")
+        again = shlex.join(("meerkat", *self._options.arguments))
+        progress.note(f"to go on, run the same command again: {again}")
+
+    def _print_summary(self, feeder: Feeder, seconds: float) -> None:
+        summary = self._tally.summary(seconds)
+        if self._options.json:
+            print(json_line(summary))
+            return
+        if feeder.bad_lines:
+            print(f"{'bad lines':<12} {feeder.bad_lines:>9}")
+        for name, value in summary.items():
+            print(f"{name:<12} {value:>9}")

@@ -1,0 +1,97 @@
+"""Read connections: kept between calls, so that a read waits for nobody.
+
+Readers have a lock of their own, held for a list operation only: never while the disk is
+asked, and never together with the writer's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from meerkat.errors import StoreError
+from meerkat.store.sqlite_file import Connect, open_reader
+
+T = TypeVar("T")
+
+_IDLE_MAX: Final = 16
+"""Idle connections kept: past this many, one that comes back is closed."""
+
+
+class Readers:
+    """The read connections of one database file. Thread-safe.
+
+    The file's schema is looked at once for each connection, when it is opened: the schema
+    changes under a writer that opens the file, and never under one that has it open.
+    """
+
+    def __init__(self, path: Path, connect: Connect) -> None:
+        self._path = path
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._generation = 0
+
+    def rows(self, statement: str, *values: object) -> list[Any]:
+        """The rows of a query; none when nothing has been stored yet. Raises StoreError."""
+        found = self.read(lambda reader: reader.execute(statement, values).fetchall())
+        return found or []
+
+    def read(self, look: Callable[[Any], T]) -> T | None:
+        """What ``look`` makes of a connection; None when nothing has been stored yet."""
+        with self._lock:
+            generation = self._generation
+            reader = self._idle.pop() if self._idle else None
+        if reader is None:
+            reader = open_reader(self._path, self._connect)
+            if reader is None:
+                return None
+        try:
+            seen = look(reader)
+        except sqlite3.Error as error:
+            _close(reader)
+            raise StoreError(f"{self._path}: {error}") from error
+        except BaseException:
+            _close(reader)
+            raise
+        with self._lock:
+            keep = generation == self._generation and len(self._idle) < _IDLE_MAX
+            if keep:
+                self._idle.append(reader)
+        if not keep:
+            _close(reader)
+        return seen
+
+    def close(self) -> None:
+        """Close what is idle now, and each connection in use when its call is over."""
+        with self._lock:
+            self._generation += 1
+            idle, self._idle = self._idle, []
+        for reader in idle:
+            _close(reader)
+
+
+def session_rows(reader: Any, runtime_id: str) -> tuple[list[Any], bytes | None]:
+    """The messages and the snapshot of a session, as of one moment."""
+    reader.execute("BEGIN")
+    try:
+        chunks = reader.execute(
+            "SELECT position, count, CAST(body AS BLOB) FROM messages WHERE runtime_id = ? "
+            "ORDER BY position",
+            (runtime_id,),
+        ).fetchall()
+        opaque = reader.execute(
+            "SELECT body FROM snapshots WHERE runtime_id = ?", (runtime_id,)
+        ).fetchone()
+    finally:
+        reader.execute("END")
+    return chunks, None if opaque is None else opaque[0]
+
+
+def _close(connection: Any) -> None:
+    with suppress(sqlite3.Error):
+        connection.close()

@@ -1,0 +1,323 @@
+"""Builders: the executors, stores and clocks that tests of a running plane speak of.
+
+Nothing here sleeps: a test waits for an Event, a queue or a future, at most ``WAIT_S``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from typing import Any
+
+from attrs import frozen
+
+from actors import ControlPlane
+from actors import messages as m
+from actors.event_hub import Subscription
+from actors.replies import Reply
+from meerkat import (
+    ContinuationInput,
+    EventGap,
+    External,
+    ExternalEventInput,
+    InputId,
+    InputPhase,
+    Peer,
+    PeerInput,
+    PeerRequest,
+    PeerResponseProgress,
+    PromptInput,
+    RunContext,
+    RunId,
+    RunOutput,
+    RuntimeEventEnvelope,
+    StagedInput,
+)
+from meerkat.errors import StoreError
+from meerkat.store import Batch, RuntimeStore
+
+WAIT_S = 10.0
+PEER = Peer(peer_id="peer-1")
+
+
+# --- inputs -----------------------------------------------------------------------------
+
+
+def prompt(text: str = "hello", **header: Any) -> PromptInput:
+    return PromptInput(text, **header)
+
+
+def steered(text: str = "now", **header: Any) -> PromptInput:
+    return PromptInput(text, turn_metadata={"handling_mode": "steer"}, **header)
+
+
+def progress(text: str = "half way", **header: Any) -> PeerInput:
+    """An input that wakes nobody."""
+    convention = PeerResponseProgress(request_id="req-1", phase="in_progress")
+    return PeerInput(text, convention=convention, **{"source": PEER, **header})
+
+
+def request(intent: str = "mob.peer_added", **header: Any) -> PeerInput:
+    convention = PeerRequest(request_id="req-1", intent=intent)
+    return PeerInput("do it", convention=convention, **{"source": PEER, **header})
+
+
+def event(payload: Any = None, **header: Any) -> ExternalEventInput:
+    source = External(source_name="mail")
+    return ExternalEventInput("mail.arrived", payload, **{"source": source, **header})
+
+
+def continuation(**header: Any) -> ContinuationInput:
+    return ContinuationInput("go on", **header)
+
+
+# --- executors --------------------------------------------------------------------------
+
+
+@frozen
+class Called:
+    """One call of an executor."""
+
+    runtime_id: str
+    text: str
+    attempt: int
+    run_id: RunId
+
+
+Behaviour = Callable[[Called, RunContext], Any]
+
+
+def spoken(primitive: StagedInput) -> list[dict[str, Any]]:
+    """The messages of one run: what was said, and an answer to it."""
+    return [
+        {"role": "user", "content": primitive.text},
+        {"role": "assistant", "content": f"re: {primitive.text}"},
+    ]
+
+
+class Agent:
+    """An executor that says what it is called with, and waits while it is held.
+
+    ``behaviour`` raises, or gives the output of a call; None leaves the usual output.
+    """
+
+    def __init__(self, behaviour: Behaviour | None = None, *, held: bool = False) -> None:
+        self.calls: list[Called] = []
+        self.behaviour = behaviour
+        self._started: SimpleQueue[Called] = SimpleQueue()
+        self._go_on = threading.Event()
+        if not held:
+            self._go_on.set()
+
+    def __call__(self, context: RunContext, primitive: StagedInput) -> RunOutput:
+        called = Called(
+            str(context.runtime_id), primitive.text, context.attempt, context.run_id
+        )
+        self.calls.append(called)
+        self._started.put(called)
+        self._go_on.wait(WAIT_S)
+        output = self.behaviour(called, context) if self.behaviour else None
+        usual = RunOutput(append=spoken(primitive), result=f"re: {primitive.text}")
+        return usual if output is None else output
+
+    def hold(self) -> None:
+        self._go_on.clear()
+
+    def release(self) -> None:
+        self._go_on.set()
+
+    def next_call(self) -> Called:
+        return self._started.get(timeout=WAIT_S)
+
+    @property
+    def texts(self) -> list[str]:
+        return [called.text for called in self.calls]
+
+
+class Hooked(Agent):
+    """An executor object with a stop hook, which waits while it is held."""
+
+    def __init__(self, behaviour: Behaviour | None = None, *, held: bool = False) -> None:
+        super().__init__(behaviour, held=held)
+        self.stops: list[str] = []
+        self.in_hook = threading.Event()
+        self.leave_hook = threading.Event()
+        self.leave_hook.set()
+
+    def apply(self, context: RunContext, primitive: StagedInput) -> RunOutput:
+        return self(context, primitive)
+
+    def stop(self, runtime_id: Any) -> None:
+        self.stops.append(str(runtime_id))
+        self.in_hook.set()
+        self.leave_hook.wait(WAIT_S)
+
+
+def silent(_called: Called, _context: RunContext) -> RunOutput:
+    """The behaviour of an executor that leaves no result."""
+    return RunOutput(append=[])
+
+
+# --- stores -----------------------------------------------------------------------------
+
+
+class StoreProxy:
+    """A store before another one."""
+
+    def __init__(self, inner: RuntimeStore) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        return self.inner.commit_many(batches)
+
+
+class FrozenDisk(StoreProxy):
+    """A store whose commits stand still while it is frozen."""
+
+    def __init__(self, inner: RuntimeStore) -> None:
+        super().__init__(inner)
+        self.stuck = threading.Event()
+        self._thawed = threading.Event()
+        self._thawed.set()
+        self.commits = 0
+
+    def freeze(self) -> None:
+        self.stuck.clear()
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        self.commits += 1
+        if not self._thawed.is_set():
+            self.stuck.set()
+            self._thawed.wait(WAIT_S * 3)
+        return super().commit_many(batches)
+
+
+class FaultyDisk(StoreProxy):
+    """A store whose ``fail_at``-th commit fails, before or after it really happened."""
+
+    def __init__(
+        self, inner: RuntimeStore, fail_at: int, error: BaseException, *, after: bool = False
+    ) -> None:
+        super().__init__(inner)
+        self.commits = 0
+        self._fail_at, self._error, self._after = fail_at, error, after
+
+    @property
+    def failed(self) -> bool:
+        return self.commits >= self._fail_at
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        self.commits += 1
+        if self.commits != self._fail_at:
+            return super().commit_many(batches)
+        if self._after:
+            super().commit_many(batches)
+        raise self._error
+
+
+# --- time -------------------------------------------------------------------------------
+
+
+class FakeClock:
+    """A clock that goes on when it is told to. No jitter."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return self._seconds
+
+    def jitter(self) -> float:
+        return 0.0
+
+    def advance(self, plane: ControlPlane, seconds: float) -> None:
+        """Let time pass; on return every timer that was due has called."""
+        self._seconds += seconds
+        called = threading.Event()
+        system_of(plane).timers.after(0.0, called.set)
+        assert called.wait(WAIT_S)
+
+
+# --- looking ----------------------------------------------------------------------------
+
+
+def system_of(plane: ControlPlane) -> Any:
+    system = plane._system
+    assert system is not None
+    return system
+
+
+def decided(plane: ControlPlane, runtime_id: str) -> Reply[None]:
+    """Wait until the driver has decided all it was told; the reply waits for the disk."""
+    looked, reply = threading.Event(), Reply[None]()
+    plane._tell(runtime_id, m.Query(lambda _memory, _store: looked.set(), reply))
+    assert looked.wait(WAIT_S)
+    return reply
+
+
+def phase_of(plane: ControlPlane, runtime_id: str, input_id: InputId) -> InputPhase | None:
+    state = plane.input_state(runtime_id, input_id, timeout=WAIT_S)
+    return None if state is None else state.phase
+
+
+def next_event(subscription: Subscription) -> RuntimeEventEnvelope:
+    event = subscription.next_within(WAIT_S)
+    assert isinstance(event, RuntimeEventEnvelope), event
+    return event
+
+
+def events_until(subscription: Subscription, code: str, *, times: int = 1) -> list[Any]:
+    """The events up to the ``times``-th with this code, gaps included."""
+    events: list[Any] = []
+    while times:
+        told = subscription.next_within(WAIT_S)
+        assert told is not None, f"no {code} among {[code_of(each) for each in events]}"
+        events.append(told)
+        times -= code_of(told) == code
+    return events
+
+
+def code_of(told: RuntimeEventEnvelope | EventGap) -> str:
+    return "gap" if isinstance(told, EventGap) else str(told.event.code)
+
+
+@contextmanager
+def logged(text: str) -> Iterator[threading.Event]:
+    """An Event that is set once a line with ``text`` has been logged."""
+    seen = threading.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if text in record.getMessage():
+                seen.set()
+
+    watch, logger = Watch(), logging.getLogger("actors")
+    logger.addHandler(watch)
+    try:
+        yield seen
+    finally:
+        logger.removeHandler(watch)
+
+
+def result_of(future: Any) -> Any:
+    """What a future gives, within the patience of a test."""
+    return future.result(WAIT_S)
+
+
+def error_of(future: Any) -> BaseException | None:
+    error: BaseException | None = future.exception(WAIT_S)
+    return error

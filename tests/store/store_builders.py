@@ -1,0 +1,175 @@
+"""Builders: rows, batches and drivers that the tests of the stores speak of."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from attrs import evolve
+
+from meerkat import (
+    InputId,
+    InputPhase,
+    InputState,
+    LogicalRuntimeId,
+    PersistentRuntimeDriver,
+    PromptInput,
+    RunBoundaryReceipt,
+    RunId,
+    RuntimeState,
+    to_json,
+)
+from meerkat import input_lifecycle as lifecycle
+from meerkat.conversation import SessionChange
+from meerkat.inputs import Input
+from meerkat.policy import DEFAULT_POLICY, RunBoundary
+from meerkat.store import Batch, InputRow, RuntimeRow, RuntimeStore, SqliteStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+R1, R2, R3 = (LogicalRuntimeId(f"agent-{number}") for number in (1, 2, 3))
+RUN = RunId(UUID(int=7))
+
+
+class Clock:
+    """One second later at every look."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+# --- inputs -----------------------------------------------------------------------------
+
+
+def input_id(number: int) -> InputId:
+    return InputId(UUID(int=number))
+
+
+def prompt(number: int, key: str | None = None, **header: Any) -> PromptInput:
+    """The prompt whose id is ``number``."""
+    text = header.pop("text", f"prompt {number}")
+    return PromptInput(
+        text, id=input_id(number), timestamp=START, idempotency_key=key, **header
+    )
+
+
+_LATER: dict[InputPhase, Callable[[InputState], InputState]] = {
+    InputPhase.STAGED: lambda s: lifecycle.stage_for_run(s, START, run_id=RUN),
+    InputPhase.APPLIED: lambda s: lifecycle.mark_applied(s, START, run_id=RUN),
+    InputPhase.APPLIED_PENDING_CONSUMPTION: lambda s: (
+        lifecycle.mark_applied_pending_consumption(s, START, sequence=0)
+    ),
+    InputPhase.CONSUMED: lambda s: lifecycle.consume(s, START),
+}
+
+
+def state_in(phase: InputPhase, offered: Input, sequence: int = 0) -> InputState:
+    """An input that has come as far as ``phase`` by legal steps."""
+    state = InputState.of(offered, START)
+    if phase is InputPhase.ACCEPTED:
+        return state
+    policy = DEFAULT_POLICY.resolve(offered, running=False)
+    state = lifecycle.queue_accepted(state, START, policy=policy, sequence=sequence)
+    if phase is InputPhase.ABANDONED:
+        reason = lifecycle.AbandonReason(lifecycle.AbandonCause.CANCELLED)
+        return lifecycle.abandon(state, START, reason=reason)
+    for reached, take in _LATER.items():
+        if state.phase is phase:
+            return state
+        state = take(state)
+        assert state.phase is reached
+    return state
+
+
+def row_of(
+    offered: Input, phase: InputPhase = InputPhase.QUEUED, sequence: int = 0, **changes: Any
+) -> InputRow:
+    """The first row of an input, payload included."""
+    return InputRow(evolve(state_in(phase, offered, sequence), **changes), to_json(offered))
+
+
+def receipt(
+    sequence: int = 0, *contributors: int, run_id: RunId = RUN, **fields: Any
+) -> RunBoundaryReceipt:
+    return RunBoundaryReceipt(
+        run_id=run_id,
+        boundary=RunBoundary.RUN_START,
+        contributing_input_ids=tuple(map(input_id, contributors or (1,))),
+        sequence=sequence,
+        **fields,
+    )
+
+
+# --- batches ----------------------------------------------------------------------------
+
+
+def batch(
+    runtime_id: LogicalRuntimeId = R1,
+    *rows: InputRow,
+    after: int = 0,
+    fence: int | None = None,
+    receipts: tuple[RunBoundaryReceipt, ...] = (),
+    session: tuple[SessionChange, ...] = (),
+    state: RuntimeState = RuntimeState.IDLE,
+    **runtime: Any,
+) -> Batch:
+    """A batch over the stored fence ``after``; a first one claims the runtime with 1."""
+    return Batch(
+        runtime=RuntimeRow(
+            runtime_id=runtime_id,
+            fence=(after or 1) if fence is None else fence,
+            state=state,
+            **runtime,
+        ),
+        expected_fence=after,
+        inputs=rows,
+        receipts=receipts,
+        session=session,
+    )
+
+
+def everything(store: RuntimeStore, *runtime_ids: LogicalRuntimeId) -> list[Any]:
+    """All that a store answers about some runtimes."""
+    found: list[Any] = [store.list_runtimes(), store.runtimes_with_work()]
+    for runtime_id in runtime_ids or (R1, R2, R3):
+        found += [
+            store.load_runtime(runtime_id),
+            store.load_active_inputs(runtime_id),
+            store.page_terminal_inputs(runtime_id),
+            store.page_receipts(runtime_id),
+            store.load_session_snapshot(runtime_id),
+        ]
+    return found
+
+
+def driver_over(store: RuntimeStore, *, recovered: bool = True) -> PersistentRuntimeDriver:
+    """A driver of R1, recovered where the store knows it."""
+    known = store.load_runtime(R1) is not None
+    driver = PersistentRuntimeDriver(R1, store, now=Clock())
+    if known and recovered:
+        driver.recover()
+    return driver
+
+
+# --- below the store --------------------------------------------------------------------
+
+
+def sql(path: Path, statement: str, *values: object) -> list[Any]:
+    """Run one statement behind the store's back, on a connection of its own."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        return connection.execute(statement, values).fetchall()
+    finally:
+        connection.close()
+
+
+def read_again(path: Path) -> SqliteStore:
+    """A second store on the same file: it reads through connections of its own."""
+    return SqliteStore(path)
