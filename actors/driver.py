@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+import pykka
 from attrs import evolve
 
 from actors import driver_messages
@@ -55,13 +56,14 @@ class DriverActor(PooledActor):
         self.system = system
         self.runtime_id = runtime_id
         self.executor: Executor | None = system.executor
-        self.seat = Seat(system, runtime_id, self.actor_ref.tell)
+        self.seat = Seat(system, runtime_id, self.tell)
         self.ticket = Ticket(RuntimeHead())
         self.unavailable: MeerkatError | None = None
         self.loading = 0
         self.quiesce: m.Quiesce | None = None
         self.unregistering: list[Reply[None]] = []
-        self.stop_hooks: set[Reply[Any]] = set()
+        self.coming_back: list[m.RegisterRuntime] = []
+        self.stopping: list[Reply[Any]] = []
         self.memory: RuntimeMemory | None = None
         self._fence = 0
         self._claimed = False
@@ -100,9 +102,21 @@ class DriverActor(PooledActor):
         self._advance()
 
     def on_dead_letter(self, message: Any) -> None:
-        """Hand on what came after the end: another driver takes it."""
-        if isinstance(message, m.FrontDoorMessage):
-            self.system.route(self.runtime_id, message)
+        """Hand on what came after the end: another driver, or another runtime, takes it."""
+        match message:
+            case m.FrontDoorMessage():
+                self.system.route(self.runtime_id, message)
+            case m.SlotGranted():
+                self.system.slots.give_back()
+            case m.Quiesce():
+                message.quiet(self.runtime_id)
+
+    def tell(self, message: Any) -> None:
+        """Put a message in the own mailbox, from any thread and at any time."""
+        try:
+            self.actor_ref.tell(message)
+        except pykka.ActorDeadError:
+            self.on_dead_letter(message)
 
     def answer_refused(self, message: Any, error: MeerkatError) -> None:
         """Answer with an error, in turn with everything that was decided before."""
@@ -221,8 +235,7 @@ class DriverActor(PooledActor):
         self._in_flight = ticket
         fence = self._fence if self._claimed else self._fence + 1
         batch = ticket.commit.batch(self.runtime_id, expected_fence=self._fence, fence=fence)
-        tell = self.actor_ref.tell
-        self.system.journal.submit(batch, lambda error: tell(m.Landed(error)))
+        self.system.journal.submit(batch, lambda error: self.tell(m.Landed(error)))
 
     def _landed(self, message: m.Landed) -> None:
         ticket, self._in_flight = self._in_flight, None
@@ -255,9 +268,11 @@ class DriverActor(PooledActor):
             self.system.completions.end_runtime(self.runtime_id, taken_over)
         stranded.fail(said)
         self._doomed = None
-        stash, self._stash = self._stash, []
-        for waiting in (*stash, m.Resume()):
-            self.actor_ref.tell(waiting)
+        self.unregistering = [reply for reply in self.unregistering if not reply.done()]
+        waiting = (*self._stash, *self.coming_back, m.Resume())
+        self._stash, self.coming_back = [], []
+        for message in waiting:
+            self.tell(message)
 
     # --- releasing ----------------------------------------------------------------------
 
@@ -284,7 +299,7 @@ class DriverActor(PooledActor):
                 self.seat.cancel(run_id)
             case kernel.RetryLane(lane=lane, delay_s=delay_s):
                 due = m.LaneDue(lane, self.loading)
-                self.system.timers.after(delay_s, lambda: self.actor_ref.tell(due))
+                self.system.timers.after(delay_s, lambda: self.tell(due))
             case kernel.RuntimeEnded(reason=reason):
                 self.system.bindings.end(self.runtime_id, str(reason))
                 self.system.completions.end_runtime(self.runtime_id, terminated(reason))
@@ -306,18 +321,25 @@ class DriverActor(PooledActor):
         if memory.head.run is not None:
             return
         held_back = self.quiesce is not None and not self.quiesce.drain
-        if held_back or self.unregistering or not memory.runnable:
+        gone = bool(self.unregistering) or not memory.head.registered
+        if held_back or gone or not memory.runnable:
             self.seat.return_slot()
         elif self.seat.take_slot():
             self.decide(kernel.StageRun(RunId.new()))
 
     def _try_unregister(self, memory: RuntimeMemory) -> None:
-        """Unregister once no run is in hand; every caller who asked joins."""
+        """Unregister once no run is in hand; every caller who asked joins.
+
+        Who registered meanwhile has waited for this end, and comes after it.
+        """
         if self.unregistering and memory.head.run is None and memory.head.registered:
             first, *others = self.unregistering
             self.decide(kernel.Unregister(), first)
             for reply in others:
                 self.ticket.answered(self.system.clock.now(), reply)
+            waiting, self.coming_back = self.coming_back, []
+            for message in waiting:
+                self.tell(message)
 
     def _try_leave(self) -> None:
         """Ask to end when there is no runtime to drive."""
@@ -342,5 +364,4 @@ class DriverActor(PooledActor):
 
     def retry_load(self) -> None:
         """Load again by itself after a while: somebody may wait for this runtime."""
-        tell = self.actor_ref.tell
-        self.system.timers.after(RELOAD_DELAY_S, lambda: tell(m.Resume()))
+        self.system.timers.after(RELOAD_DELAY_S, lambda: self.tell(m.Resume()))

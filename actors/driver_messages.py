@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import messages as m
 from actors.runs import Cancelled, Failed, Stopped, Succeeded
 from meerkat import kernel
-from meerkat.errors import InputNotFound, InputValidationFailed, RecoveryCorruption, StoreError
+from meerkat.errors import (
+    InputNotFound,
+    InputValidationFailed,
+    RecoveryCorruption,
+    RuntimeDestroyed,
+    StoreError,
+)
 from meerkat.input_lifecycle import InputState
 from meerkat.loading import known_input, recovery_of
 from meerkat.outcomes import Accepted, CompletionHandle, Deduplicated, Rejected, completion_of
@@ -120,19 +126,21 @@ def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
 
 
 def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
-    driver.loaded()
     system = driver.system
+    if driver.loaded().head.registered and driver.unregistering:
+        driver.coming_back.append(message)
+        return
+    driver.unregistering.clear()
 
-    def answer(_transition: kernel.Transition) -> Callable[[], Any]:
-        head = driver.loaded().head
-        return lambda: system.bindings.of(driver.runtime_id, head, system.clock)
+    def answer(transition: kernel.Transition) -> Callable[[], Any]:
+        return lambda: system.bindings.of(driver.runtime_id, transition.head, system.clock)
 
     driver.decide(message.command, message.reply, answer)
 
 
 def _unregister(driver: DriverActor, message: m.UnregisterRuntime) -> None:
-    if not driver.unregistering:
-        driver.registered()
+    if not driver.unregistering and driver.registered().head.phase.state is RuntimeState.DESTROYED:
+        raise RuntimeDestroyed
     if driver.loaded().head.registered:
         driver.unregistering.append(message.reply)
     else:  # decided already: join
@@ -147,8 +155,10 @@ def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
     if needless or not callable(hook):
         driver.decide(kernel.Stop(), message.reply)
         return
-    tell, system, runtime_id = driver.actor_ref.tell, driver.system, driver.runtime_id
-    driver.stop_hooks.add(message.reply)
+    driver.stopping.append(message.reply)
+    if len(driver.stopping) > 1:
+        return  # the hook is being called: this stop joins the first one
+    tell, system, runtime_id = driver.tell, driver.system, driver.runtime_id
 
     def call_hook() -> None:
         try:
@@ -162,10 +172,10 @@ def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
 
 
 def _stop_hook_returned(driver: DriverActor, message: m.StopHookReturned) -> None:
-    if message.reply in driver.stop_hooks:
-        driver.stop_hooks.discard(message.reply)
-        driver.registered()
-        driver.decide(kernel.Stop(), message.reply)
+    if message.reply in driver.stopping:
+        stopping, driver.stopping = driver.stopping, []
+        for reply in stopping:
+            driver.tell(m.Call(kernel.Stop(), reply))
 
 
 def _replace_executor(driver: DriverActor, message: m.ReplaceExecutor) -> None:
@@ -189,10 +199,14 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
     if memory is None or memory.head.phase.run_id != message.run_id:
         logger.warning("runtime %s: late result of run %s refused", driver.runtime_id, message.run_id)
         return
+    ran = driver.seat.executor
     driver.decide(_ending(driver, message))
     driver.seat.ended(message)
     if isinstance(message.ending, Stopped):
-        driver.executor = None
+        if driver.executor is ran:
+            driver.executor = None
+        elif driver.executor is not None:  # its successor was attached while it ran
+            driver.decide(kernel.AttachExecutor())
 
 
 def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:

@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from meerkat.errors import ControlPlaneStopped
 from meerkat.event_log import EventLog, first_sequence
 from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import LogicalRuntimeId
@@ -98,6 +99,7 @@ class EventHub:
         self._fences: dict[LogicalRuntimeId, int] = {}
         self._subscribers: set[Subscription] = set()
         self._total = 0
+        self._closed = False
 
     def begin(self, runtime_id: LogicalRuntimeId, stored_fence: int) -> None:
         """A driver has loaded its runtime: numbers go on above every earlier one."""
@@ -161,6 +163,8 @@ class EventHub:
     ) -> Subscription:
         """Read one runtime's events above ``after``, or everybody's from now on."""
         with self.changed:
+            if self._closed:
+                raise ControlPlaneStopped
             if after is None:
                 log = None if runtime_id is None else self._logs.get(runtime_id)
                 after = 0 if log is None else log.watermark
@@ -176,8 +180,9 @@ class EventHub:
             self.changed.notify_all()
 
     def close(self) -> None:
-        """End every subscription."""
+        """End every subscription, and take no more."""
         with self.changed:
+            self._closed = True
             for subscription in self._subscribers:
                 subscription.closed = True
             self._subscribers.clear()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pykka
 
-from meerkat.errors import ControlPlaneStopped, InternalError, MeerkatError, StoreError
+from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, StoreError
 from meerkat.store import Batch, RuntimeStore
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Journal:
             return [error] * len(batches)
         except BaseException as error:
             logger.exception("the store failed on a group of %d batches", len(batches))
-            said = InternalError(f"store: {type(error).__name__}")
+            said = CommitUnknown(f"{type(error).__name__} while committing")
             said.__cause__ = error
             return [said] * len(batches)
 

@@ -139,7 +139,7 @@ class RunProgressed:
     """How far a run is."""
 
     run_id: RunId
-    text: str
+    text: str = field(repr=False)
 
 
 @frozen

@@ -85,9 +85,10 @@ class OpenCalls:
 
     def opened(self, reply: Reply[Any]) -> None:
         """Note a call of the control kind, which always passes."""
+        self._open.add(reply)  # first, so that a stop that comes now finds it
         if self._refusing:
+            self._open.discard(reply)
             raise ControlPlaneStopped
-        self._open.add(reply)
         reply.add_done_callback(self._open.discard)
 
     def opened_within_limit(self, reply: Reply[Any]) -> None:

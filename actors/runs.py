@@ -14,7 +14,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.conversation import Conversation, Plan
@@ -62,7 +62,7 @@ class Succeeded:
     """The executor gave an output that can be committed."""
 
     plan: Plan
-    result: JsonValue
+    result: JsonValue = field(repr=False)
     conversation: Conversation
 
 
@@ -70,7 +70,7 @@ class Succeeded:
 class Failed:
     """The executor raised, or gave what cannot be committed."""
 
-    error: str
+    error: str = field(repr=False)
     recoverable: bool
 
 
@@ -161,7 +161,7 @@ class Run:
         except ExecutorStopped:
             return Stopped()
         except ApplyFailed as error:
-            return Failed(error.reason, error.recoverable)
+            return Failed(str(error.reason), error.recoverable)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises is a failure
             text = str(error) if isinstance(error, MeerkatError) else _text_of(error)
             return Failed(text, recoverable=True)
@@ -180,7 +180,10 @@ class Run:
 
 
 def _text_of(error: BaseException) -> str:
-    text = str(error)
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - the text is host code too
+        text = "its text cannot be had"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

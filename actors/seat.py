@@ -29,6 +29,7 @@ class Seat:
         self._id = runtime_id
         self._tell = tell
         self._run: Run | None = None
+        self.executor: Executor | None = None  # who was called for the last run
         self._has_slot = False
         self._asked = False
         self._in_a_row = 0
@@ -56,6 +57,7 @@ class Seat:
     def begin(self, effect: StartRun, head: RuntimeHead, executor: Executor | None) -> None:
         """Call the executor; RunEnded says how it went."""
         run_id, system, tell = effect.run.run_id, self._system, self._tell
+        self._run, self.executor = None, executor
         if executor is None:
             tell(m.RunEnded(run_id, Stopped()))
             return
@@ -66,7 +68,7 @@ class Seat:
             executor=executor,
             conversation=self._conversation,
             load=lambda: Conversation(lambda: system.store.load_session_snapshot(self._id)),
-            bindings=lambda: system.bindings.of(self._id, head, system.clock),
+            bindings=lambda: system.bindings.of_run(self._id, head, system.clock),
             report=lambda ended_id, text: tell(m.RunProgressed(ended_id, text)),
             ended=lambda ended_id, ending: tell(m.RunEnded(ended_id, ending)),
         )

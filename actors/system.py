@@ -62,25 +62,28 @@ class BindingsTable:
         self, runtime_id: LogicalRuntimeId, head: RuntimeHead, clock: Clock
     ) -> SessionRuntimeBindings:
         """The bindings of the head's epoch; those of an earlier one are retired."""
-        if head.session_id is None or head.epoch_id is None:
-            raise ValueError(f"runtime {runtime_id} has no epoch")
         with self._lock:
             present = self._bindings.get(runtime_id)
             if present is not None and present.epoch_id == head.epoch_id:
                 return present
-            bindings = SessionRuntimeBindings(
-                session_id=head.session_id,
-                epoch_id=head.epoch_id,
-                ops_lifecycle=OpsLifecycleRegistry(now=clock.now),
-                cursor_state=EpochCursorState.from_recovered(
-                    head.cursors.agent_applied_cursor,
-                    head.cursors.runtime_observed_seq,
-                    head.cursors.runtime_last_injected_seq,
-                ),
-            )
-            self._bindings[runtime_id] = bindings
+            bindings = self._bindings[runtime_id] = _bindings_of(runtime_id, head, clock)
         if present is not None:
             present.ops_lifecycle.terminate_owner("epoch rotated")
+        return bindings
+
+    def of_run(
+        self, runtime_id: LogicalRuntimeId, head: RuntimeHead, clock: Clock
+    ) -> SessionRuntimeBindings:
+        """The bindings of a run's epoch: retired ones when the runtime has gone on to another."""
+        with self._lock:
+            present = self._bindings.get(runtime_id)
+            if present is not None and present.epoch_id == head.epoch_id:
+                return present
+            bindings = _bindings_of(runtime_id, head, clock)
+            if present is None:
+                self._bindings[runtime_id] = bindings
+        if present is not None:
+            bindings.ops_lifecycle.terminate_owner("epoch rotated")
         return bindings
 
     def present(self, runtime_id: LogicalRuntimeId) -> SessionRuntimeBindings | None:
@@ -93,3 +96,20 @@ class BindingsTable:
             present = self._bindings.pop(runtime_id, None)
         if present is not None:
             present.ops_lifecycle.terminate_owner(reason)
+
+
+def _bindings_of(
+    runtime_id: LogicalRuntimeId, head: RuntimeHead, clock: Clock
+) -> SessionRuntimeBindings:
+    if head.session_id is None or head.epoch_id is None:
+        raise ValueError(f"runtime {runtime_id} has no epoch")
+    return SessionRuntimeBindings(
+        session_id=head.session_id,
+        epoch_id=head.epoch_id,
+        ops_lifecycle=OpsLifecycleRegistry(now=clock.now),
+        cursor_state=EpochCursorState.from_recovered(
+            head.cursors.agent_applied_cursor,
+            head.cursors.runtime_observed_seq,
+            head.cursors.runtime_last_injected_seq,
+        ),
+    )

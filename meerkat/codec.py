@@ -19,7 +19,16 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from meerkat import events, identifiers, input_lifecycle, inputs, outcomes, policy, words
+from meerkat import (
+    events,
+    identifiers,
+    input_lifecycle,
+    inputs,
+    operations,
+    outcomes,
+    policy,
+    words,
+)
 from meerkat.errors import DecodeError
 from meerkat.json_values import check, dump, parse
 from meerkat.limits import JSON_INT_MAX, JSON_INT_MIN
@@ -73,6 +82,17 @@ _TAGS: Final[Mapping[type, tuple[str, Mapping[str, type]]]] = {
             "accepted": outcomes.Accepted,
             "deduplicated": outcomes.Deduplicated,
             "rejected": outcomes.Rejected,
+        },
+    ),
+    operations.OperationOutcome: (
+        "outcome_type",
+        {
+            "completed": operations.OperationCompleted,
+            "failed": operations.OperationFailed,
+            "aborted": operations.OperationAborted,
+            "cancelled": operations.OperationCancelled,
+            "retired": operations.OperationRetired,
+            "terminated": operations.OperationTerminated,
         },
     ),
     outcomes.RejectReason: (
@@ -352,7 +372,7 @@ def _tagged(base: type, tag: str, members: Mapping[str, type]) -> None:
         return _record_in(cls)(document, cls)
 
     def unstructure(value: Any) -> Any:
-        cls = type(value)
+        cls: Any = type(value)
         if cls not in words_of:
             raise TypeError(f"{cls.__name__} has no wire form")
         return {tag: words_of[cls], **_record_out(cls)(value)}

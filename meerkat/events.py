@@ -94,7 +94,7 @@ class RunLifecycleEvent(Event):
     category = "run_lifecycle"
     code: EventCode = field(validator=_codes("run."))
     run_id: RunId
-    detail: str | None = None
+    detail: str | None = field(default=None, repr=False)
 
 
 @frozen

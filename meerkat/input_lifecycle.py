@@ -178,7 +178,7 @@ class InputState:
     admission_sequence: int | None = None
     terminal_outcome: TerminalOutcome | None = None
     result: JsonValue = field(default=None, converter=own, repr=False)
-    last_error: str | None = None
+    last_error: str | None = field(default=None, repr=False)
     input: Input | None = None
 
     @classmethod

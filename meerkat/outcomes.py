@@ -134,7 +134,7 @@ class CompletionOutcome:
     kind: CompletionKind
     result: JsonValue = field(default=None, converter=plain, repr=False)
     reason: str | None = None
-    error: str | None = None
+    error: str | None = field(default=None, repr=False)
     displaced_by: InputId | None = None
 
 

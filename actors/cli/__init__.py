@@ -6,6 +6,7 @@ error. What is printed on standard output is the answer and nothing else.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the arguments say and give the exit status. Raises nothing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a message may hold what no locale has
     status = _with_status(lambda: act_on(arguments))
     return int(_with_status(_flush) or status)
 

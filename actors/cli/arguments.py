@@ -19,11 +19,13 @@ DISTRIBUTION: Final = "meerkat-runtime"
 _STATUSES: Final = """\
 exit status:
   0    everything was done
-  1    a bad line, or an input that was
-       refused or given up
+  1    a bad line, an input that was
+       refused or given up, or no such
+       runtime
   2    the command line is wrong
   3    the store refused or failed
   130  stopped by Ctrl-C or SIGTERM
+  141  the reader of the output left
 """
 
 _RUN_HELP: Final = f"""\
@@ -56,7 +58,9 @@ creates nothing.
 examples:
   meerkat show support-1
   meerkat show support-1 --messages
-  meerkat show support-1 --messages --json
+  meerkat show support-1 --json
+  meerkat show support-1 --messages \\
+    --json
 
 {_STATUSES}"""
 
@@ -111,14 +115,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(_command(commands, "run", "take a file of inputs to its end", _RUN_HELP))
-    _add_show(_command(commands, "show", "print what is stored of a runtime", _SHOW_HELP))
+    _add_run(_command(commands, "run", "INPUTS", "take a file of inputs to its end", _RUN_HELP))
+    _add_show(
+        _command(commands, "show", "RUNTIME", "print what is stored of a runtime", _SHOW_HELP)
+    )
     return parser
 
 
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
+    operand: str,
     summary: str,
     text: str,
 ) -> argparse.ArgumentParser:
@@ -126,6 +133,7 @@ def _command(
         name,
         help=summary,
         description=text,
+        usage=f"meerkat {name} {operand} [options]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

@@ -64,7 +64,10 @@ class CommandExecutor:
         ):
             request.write(_request(context, primitive))
             request.seek(0)
-            status = self._run(context, stdin=request, stdout=answer, stderr=errors)
+            process = subprocess.Popen(  # noqa: S603 - the user's own command
+                self._argv, stdin=request, stdout=answer, stderr=errors, start_new_session=True
+            )
+            status = self._wait_for(process, context)
             if status:
                 raise ApplyFailed(_failure(status, errors))
             return _output(_read_start(answer, ANSWER_BYTES_MAX + 1), primitive)
@@ -76,9 +79,8 @@ class CommandExecutor:
         for process in processes:
             _signal_group(process, signal.SIGKILL)
 
-    def _run(self, context: RunContext, **streams: IO[bytes]) -> int:
-        context.raise_if_cancelled()
-        process = subprocess.Popen(self._argv, start_new_session=True, **streams)  # noqa: S603 - the user's own command
+    def _wait_for(self, process: subprocess.Popen[bytes], context: RunContext) -> int:
+        """Give the exit status; raise RunCancelled, with nothing left running, if cancelled."""
         with self._lock:
             self._processes.add(process)
         try:

@@ -70,8 +70,10 @@ class Feeder:
         self._tally = tally
         self._progress = progress
         self._news = news
-        self._usable: dict[LogicalRuntimeId, bool] = {}
+        self._usable: set[LogicalRuntimeId] = set()
+        self._unusable: dict[LogicalRuntimeId, MeerkatError] = {}
         self._undecided = 0
+        self._settled = 0  # lines whose input had ended before, or was rejected
         self._again: deque[InputLine] = deque()
         self.watched = Watched()
         self.bad_lines = 0
@@ -109,32 +111,33 @@ class Feeder:
             if isinstance(line, BadLine):
                 self.bad_lines += 1
                 self._complain(line.number, line.reason)
-            elif self._usable[line.runtime_id]:
+            elif line.runtime_id in self._unusable:
+                self._refused(line, self._unusable[line.runtime_id])
+            else:
                 self._offer_again()
                 self._offer(line)
 
     def _register(self, lines: list[InputLine]) -> None:
         """Make new runtimes known, all in one commit, and watch what they have waiting."""
-        new = {each.runtime_id: each for each in lines if each.runtime_id not in self._usable}
+        named = dict.fromkeys(line.runtime_id for line in lines)
+        new = [each for each in named if each not in self._usable and each not in self._unusable]
         if not new:
             return
         try:
-            self._plane.register_many(list(new))
-            self._usable |= dict.fromkeys(new, True)
+            self._plane.register_many(new)
+            self._usable.update(new)
         except MeerkatError:  # one of them cannot be: the others can
-            for runtime_id, line in new.items():
-                self._usable[runtime_id] = self._register_one(line)
-        for runtime_id in self._store.runtimes_with_work():
-            if runtime_id in new and self._usable[runtime_id]:
-                self._watch_leftovers(runtime_id)
+            for runtime_id in new:
+                self._register_one(runtime_id)
+        for runtime_id in self._usable.intersection(new, self._store.runtimes_with_work()):
+            self._watch_leftovers(runtime_id)
 
-    def _register_one(self, line: InputLine) -> bool:
+    def _register_one(self, runtime_id: LogicalRuntimeId) -> None:
         try:
-            self._plane.register(line.runtime_id)
+            self._plane.register(runtime_id)
+            self._usable.add(runtime_id)
         except MeerkatError as error:
-            self._refused(line, error)
-            return False
-        return True
+            self._unusable[runtime_id] = error
 
     def _offer(self, line: InputLine) -> None:
         self._make_room(line.runtime_id)
@@ -159,13 +162,21 @@ class Feeder:
             self._offer(line)
 
     def _make_room(self, runtime_id: LogicalRuntimeId) -> None:
+        """Wait while too much is under way; all that waits may be of the kind to wake."""
         while not self._news.empty():
             self._hear()
         self._wait_while(lambda: self._undecided >= UNDECIDED_MAX)
-        self._wait_while(lambda: self.watched.waiting >= WAITING_MAX)
-        if self.watched.waiting_of(runtime_id) >= WAITING_A_RUNTIME_MAX:
-            self._plane.wake(runtime_id)  # they may all be of the kind that wakes nobody
-            self._wait_while(lambda: self.watched.waiting_of(runtime_id) >= WAITING_A_RUNTIME_MAX)
+        watched = self.watched
+        if watched.waiting >= WAITING_MAX:
+            self._wake_all()
+            self._wait_while(lambda: watched.waiting > WAITING_MAX // 2)
+        if watched.waiting_of(runtime_id) >= WAITING_A_RUNTIME_MAX:
+            self._plane.wake(runtime_id)
+            self._wait_while(lambda: watched.waiting_of(runtime_id) > WAITING_A_RUNTIME_MAX // 2)
+
+    def _wake_all(self) -> None:
+        for runtime_id in self.watched.runtimes():
+            self._plane.wake(runtime_id)
 
     def _let_some_end(self, runtime_id: LogicalRuntimeId) -> None:
         self._plane.wake(runtime_id)
@@ -187,7 +198,8 @@ class Feeder:
             if isinstance(news, Exception):
                 raise news
             self._take_in(news)
-        self._progress.show(self.watched.ended, self.watched.known)
+        settled, watched = self._settled, self.watched
+        self._progress.show(settled + watched.ended, settled + watched.known)
 
     def _take_in(self, news: Decided | Ended) -> None:
         if isinstance(news, Decided):
@@ -208,6 +220,7 @@ class Feeder:
             return
         match outcome:
             case Rejected(reason=reason):
+                self._settled += 1
                 self._tally.add(Count.REJECTED)
                 self._complain(line.number, f"rejected: {reason}")
             case Accepted(input_id=input_id):
@@ -215,7 +228,9 @@ class Feeder:
                 self._watch(line.runtime_id, input_id, completion, line)
             case Deduplicated(existing_id=existing_id, existing_state=state):
                 self._tally.add(Count.DEDUPLICATED)
-                if not state.is_terminal:
+                if state.is_terminal:
+                    self._settled += 1
+                else:
                     self._watch(line.runtime_id, existing_id, completion, line)
 
     def _watch(
@@ -231,13 +246,13 @@ class Feeder:
             future.add_done_callback(lambda _: self._news.put(ended))
 
     def _ended(self, news: Ended) -> None:
-        self.watched.end(news.runtime_id)
         outcome, line = news.future.result(), news.line
+        if outcome.reason == str(TerminationReason.PLANE_STOPPED):
+            return  # the input has not ended: it waits for the next start
+        self.watched.end(news.runtime_id)
         count = COUNTED_ENDINGS.get(outcome.kind)
         if count and line is not None and line.input.durability is Durability.EPHEMERAL:
             self._tally.add(count)  # it is in no commit
-        if outcome.reason == str(TerminationReason.PLANE_STOPPED):
-            return
         if count is Count.ABANDONED or outcome.kind is CompletionKind.RUNTIME_TERMINATED:
             where = "" if line is None else f"line {line.number}: "
             what = ": ".join(part for part in (outcome.reason, outcome.error) if part)
@@ -248,13 +263,11 @@ class Feeder:
     def _finish(self) -> None:
         """Wake what woke nobody, and wait until the file's runtimes have nothing left."""
         while True:
-            with_work = {*self._store.runtimes_with_work(), *self.watched.runtimes()}
-            for runtime_id in with_work & self._usable.keys():
-                if self._usable[runtime_id]:
-                    self._watch_leftovers(runtime_id)
-                    self._plane.wake(runtime_id)
+            for runtime_id in self._usable.intersection(self._store.runtimes_with_work()):
+                self._watch_leftovers(runtime_id)
             if not self.watched.waiting:
                 return
+            self._wake_all()
             self._wait_while(lambda: self.watched.waiting)
 
     def _watch_leftovers(self, runtime_id: LogicalRuntimeId) -> None:
@@ -265,7 +278,8 @@ class Feeder:
                     handle = self._plane.completion(runtime_id, input_id)
                     self._watch(runtime_id, input_id, handle, None)
         except MeerkatError as error:
-            self._usable[runtime_id] = False
+            self._usable.discard(runtime_id)
+            self._unusable[runtime_id] = error
             self.watched.give_up(runtime_id)
             self.bad_lines += 1
             self._tell_trouble(f"{runtime_id}: ", error)

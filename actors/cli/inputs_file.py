@@ -21,7 +21,7 @@ from meerkat.inputs import Input
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024
 """A payload of 1 MiB with every character escaped (6 bytes for 1), and room around it."""
 
-_ROOT: Final = re.compile(r"(^|; )\$(: |\.)?")
+_ROOT: Final = re.compile(r"(^|; |: )\$(: |\.)?")
 
 
 @frozen

@@ -145,7 +145,7 @@ class _Job:
         if self._options.json:
             print(json_line(summary))
             return
-        if feeder.bad_lines:
-            print(f"{'bad lines':<12} {feeder.bad_lines:>9}")
         for name, value in summary.items():
             print(f"{name:<12} {value:>9}")
+        if feeder.bad_lines:
+            print(f"{'bad lines':<12} {feeder.bad_lines:>9}")

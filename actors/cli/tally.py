@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from actors.runs import Executor
+from actors.runs import Executor, ExecutorObject
 from meerkat.errors import ExecutorStopped, StoreError
 from meerkat.input_lifecycle import InputPhase
 from meerkat.interfaces import RunContext
@@ -71,9 +71,7 @@ class CountedExecutor:
     """An executor whose calls are counted. Thread-safe, as the executor has to be."""
 
     def __init__(self, executor: Executor, tally: Tally, stopped: Callable[[], None]) -> None:
-        self._apply: Callable[[RunContext, StagedInput], RunOutput] = getattr(
-            executor, "apply", executor
-        )
+        self._apply = executor.apply if isinstance(executor, ExecutorObject) else executor
         self._tally = tally
         self._stopped = stopped
 

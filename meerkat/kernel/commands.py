@@ -75,7 +75,7 @@ class FailRun:
     """The run in hand failed; ``jitter`` in [0, 1) spreads its retry."""
 
     run_id: RunId
-    error: str = field(converter=carriable)
+    error: str = field(converter=carriable, repr=False)
     recoverable: bool
     jitter: float
 
@@ -99,7 +99,7 @@ class ReportProgress:
     """The run in hand says how far it is."""
 
     run_id: RunId
-    text: str = field(converter=carriable)
+    text: str = field(converter=carriable, repr=False)
 
 
 @frozen

@@ -8,6 +8,7 @@ from datetime import datetime
 from attrs import evolve
 
 from meerkat import input_lifecycle as lifecycle
+from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import InvalidRuntimeTransition, RunRefused, RuntimeDestroyed, RuntimeNotReady
 from meerkat.events import EventCode, TopologyEvent
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputState
@@ -59,6 +60,7 @@ def register(memory: RuntimeMemory, command: Register, _now: datetime) -> Transi
         registered=True,
         session_id=head.session_id or command.session_id,
         epoch_id=command.epoch_id,
+        cursors=EpochCursorSnapshot(),
         awake=_has_work(memory),
     )
     return Transition(head=head, effects=(_topology(EventCode.RUNTIME_CREATED),))
@@ -172,7 +174,9 @@ def reset(memory: RuntimeMemory, command: Reset, now: datetime) -> Transition:
     phase = _step(head, RuntimeStep.RESET)
     states = _abandoned(memory.ledger.active(), AbandonCause.RESET, now)
     return Transition(
-        head=evolve(_emptied(head, phase), epoch_id=command.epoch_id),
+        head=evolve(
+            _emptied(head, phase), epoch_id=command.epoch_id, cursors=EpochCursorSnapshot()
+        ),
         states=states,
         effects=_effects(head.phase, phase, states),
         reply=ResetReport(inputs_abandoned=len(states)),

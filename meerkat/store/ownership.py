@@ -11,9 +11,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from meerkat.errors import StoreError
+
+if TYPE_CHECKING:
+    from io import FileIO
 
 try:
     import fcntl
@@ -29,51 +33,54 @@ class OwnerLock:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + "-owner")
         self._database = database
-        self._fd: int | None = None
+        self._file: FileIO | None = None
         _locks.add(self)
 
     @property
     def held(self) -> bool:
         """Is the database ours?"""
-        return self._fd is not None
+        return self._file is not None
 
     def acquire(self) -> None:
         """Become the owner, or raise a StoreError that names the present one."""
-        if self._fd is not None:
+        if self._file is not None:
             return
         if fcntl is None:  # pragma: no cover - not on this platform
             raise StoreError("SqliteStore needs a POSIX system, for its owner lock")
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(self._path, flags, 0o600)
+            file = open(self._path, "r+b", buffering=0, opener=_open_private)  # noqa: SIM115
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror}") from error
         try:
-            self._lock(fd)
+            self._lock(file)
         except OSError as error:
-            os.close(fd)
+            file.close()
             raise StoreError(f"{self._path}: {error.strerror}") from error
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
-        self._fd = fd
+        self._file = file
 
-    def _lock(self, fd: int) -> None:
+    def _lock(self, file: FileIO) -> None:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(fd, _OWNER_BYTES_MAX, 0).decode(errors="replace").strip()
+            owner = file.read(_OWNER_BYTES_MAX).decode(errors="replace").strip()
             raise StoreError(
                 f"{self._database} is in use by {owner or 'another process'}"
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, _owner_text().encode(errors="replace")[:_OWNER_BYTES_MAX], 0)
+        os.ftruncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), _owner_text().encode(errors="replace")[:_OWNER_BYTES_MAX], 0)
 
     def release(self) -> None:
         """Let go. Idempotent."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+def _open_private(path: str, _flags: int) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _owner_text() -> str:

@@ -26,6 +26,8 @@ from meerkat import (
     ExternalEventInput,
     InputId,
     InputPhase,
+    OperationId,
+    OperationInput,
     Peer,
     PeerInput,
     PeerRequest,
@@ -69,6 +71,10 @@ def request(intent: str = "mob.peer_added", **header: Any) -> PeerInput:
 def event(payload: Any = None, **header: Any) -> ExternalEventInput:
     source = External(source_name="mail")
     return ExternalEventInput("mail.arrived", payload, **{"source": source, **header})
+
+
+def operation(**header: Any) -> OperationInput:
+    return OperationInput(OperationId.new(), {"status": "completed"}, **header)
 
 
 def continuation(**header: Any) -> ContinuationInput:
@@ -259,6 +265,17 @@ def system_of(plane: ControlPlane) -> Any:
     system = plane._system
     assert system is not None
     return system
+
+
+def tell(plane: ControlPlane, runtime_id: str, message: Any) -> Reply[Any]:
+    """Put a call in a runtime's mailbox, and do not wait."""
+    plane._tell(runtime_id, message)
+    reply: Reply[Any] = message.reply
+    return reply
+
+
+def unregistering(plane: ControlPlane, runtime_id: str) -> Reply[Any]:
+    return tell(plane, runtime_id, m.UnregisterRuntime(Reply()))
 
 
 def decided(plane: ControlPlane, runtime_id: str) -> Reply[None]:

@@ -170,6 +170,16 @@ def sql(path: Path, statement: str, *values: object) -> list[Any]:
         connection.close()
 
 
+def dump(path: Path) -> list[Any]:
+    """Every stored input, byte for byte."""
+    connection = sqlite3.connect(path)
+    connection.text_factory = bytes
+    try:
+        return connection.execute("SELECT * FROM inputs ORDER BY 1, 2").fetchall()
+    finally:
+        connection.close()
+
+
 def read_again(path: Path) -> SqliteStore:
     """A second store on the same file: it reads through connections of its own."""
     return SqliteStore(path)

@@ -1,0 +1,207 @@
+"""Unregistering: the run in hand ends first, and the runtime can come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import OpenPlane
+from plane_builders import (
+    WAIT_S,
+    Agent,
+    Called,
+    FakeClock,
+    FrozenDisk,
+    decided,
+    events_until,
+    phase_of,
+    prompt,
+    result_of,
+    silent,
+    system_of,
+    tell,
+    unregistering,
+)
+
+from actors import ControlPlane
+from actors import messages as m
+from actors.replies import Reply
+from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState, SessionId
+from meerkat.errors import ApplyFailed, RuntimeNotFound
+from meerkat.limits import Backoff
+from meerkat.outcomes import CompletionKind
+from meerkat.store import SqliteStore
+
+
+def test_unr_06_unregister_waits_for_the_run_in_hand(open_plane: OpenPlane) -> None:
+    agent = Agent(silent, held=True)
+    plane = open_plane(agent)
+    plane.register("a")
+    submitted = plane.submit("a", prompt())
+    agent.next_call()
+    gone = unregistering(plane, "a")
+    with pytest.raises(RuntimeNotFound):
+        plane.ingest("a", prompt())
+    assert not gone.done()
+    agent.release()
+    assert result_of(submitted.completion).kind is CompletionKind.COMPLETED_WITHOUT_RESULT
+    result_of(gone)
+    with pytest.raises(RuntimeNotFound):
+        plane.runtime_state("a")
+
+
+def test_unr_07_unregister_calls_nobody_for_what_waits(
+    plane: ControlPlane, agent: Agent
+) -> None:
+    plane.detach_executor("a")
+    waiting = plane.submit("a", prompt())
+    result_of(waiting.accepted)
+    plane.unregister("a")
+    ended = result_of(waiting.completion)
+    assert ended.kind is CompletionKind.RUNTIME_TERMINATED
+    assert ended.reason == "runtime session unregistered"
+    assert agent.calls == []
+    with pytest.raises(RuntimeNotFound):
+        plane.runtime_state("a")
+
+
+def test_unr_08_two_who_unregister_join_and_an_unknown_one_is_refused(
+    open_plane: OpenPlane,
+) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent)
+    plane.register("a")
+    plane.submit("a", prompt())
+    agent.next_call()
+    gone = [unregistering(plane, "a") for _ in range(2)]
+    decided_by_now = tell(plane, "a", m.ExecutorReady(Reply()))
+    agent.release()
+    for reply in gone:
+        assert result_of(reply) is None
+    assert isinstance(decided_by_now.exception(WAIT_S), RuntimeNotFound)
+    with pytest.raises(RuntimeNotFound):
+        plane.unregister("unknown")
+
+
+def test_unr_08_the_second_may_come_while_the_first_is_being_written(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    disk = FrozenDisk(SqliteStore(path))
+    plane = open_plane(store=disk)
+    plane.register("a")
+    disk.freeze()
+    gone = [unregistering(plane, "a")]
+    assert disk.stuck.wait(WAIT_S)
+    gone.append(unregistering(plane, "a"))
+    assert not any(reply.done() for reply in gone)
+    disk.thaw()
+    for reply in gone:
+        assert result_of(reply) is None
+
+
+def test_unregistered_is_not_resumed_and_comes_back_with_its_work(
+    open_plane: OpenPlane, quiet_plane: ControlPlane, path: Path
+) -> None:
+    offered = prompt("kept", idempotency_key="k")
+    quiet_plane.ingest("a", offered)
+    quiet_plane.unregister("a")
+    quiet_plane.stop()
+    assert SqliteStore(path).runtimes_with_work() == []
+    agent = Agent()
+    again = open_plane(agent)
+    with pytest.raises(RuntimeNotFound):
+        again.runtime_state("a")
+    assert agent.calls == []
+    again.register("a")
+    assert result_of(again.completion("a", offered.id)).result == "re: kept"
+    assert again.ingest("a", prompt(idempotency_key="k")).existing_id == offered.id
+    assert phase_of(again, "a", offered.id) is InputPhase.CONSUMED
+
+
+def test_who_registers_after_an_unregister_is_registered(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    """The first is still being written when the second comes, and is what came first."""
+    disk = FrozenDisk(SqliteStore(path))
+    plane = open_plane(store=disk)
+    before = plane.register("a")
+    disk.freeze()
+    gone = unregistering(plane, "a")
+    assert disk.stuck.wait(WAIT_S)
+    back = plane._register("a", before.session_id)
+    disk.thaw()
+    result_of(gone)
+    assert result_of(back).epoch_id != before.epoch_id
+    assert plane.runtime_state("a") is RuntimeState.IDLE
+    assert plane.register("a") == result_of(back)
+
+
+def test_who_registers_while_a_run_is_waited_for_is_registered_afterwards(
+    open_plane: OpenPlane,
+) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent)
+    before = plane.register("a")
+    first = plane.submit("a", prompt("first"))
+    agent.next_call()
+    gone = unregistering(plane, "a")
+    back = plane._register("a", before.session_id)
+    agent.release()
+    result_of(gone)
+    assert result_of(back).epoch_id != before.epoch_id
+    assert result_of(first.completion).result == "re: first"
+    assert result_of(plane.submit("a", prompt("second")).completion).result == "re: second"
+
+
+def test_register_and_unregister_in_one_breath(open_plane: OpenPlane, path: Path) -> None:
+    """Both are decided before either is on disk; each caller gets its answer."""
+    disk = FrozenDisk(SqliteStore(path))
+    plane = open_plane(store=disk)
+    plane.register("a")
+    disk.freeze()
+    offered = plane.submit("a", prompt())  # goes to the disk by itself, and stays there
+    assert disk.stuck.wait(WAIT_S)
+    known = plane._register("a", SessionId.new())
+    gone = unregistering(plane, "a")
+    disk.thaw()
+    assert result_of(offered.accepted).is_accepted
+    assert result_of(known).epoch_id
+    assert result_of(gone) is None
+
+
+def test_a_run_slot_that_was_waited_for_is_not_lost(open_plane: OpenPlane) -> None:
+    """Runtime "b" goes away while it waits for the only slot; "c" behind it runs."""
+    agent = Agent(held=True)
+    plane = open_plane(agent, max_concurrent_runs=1)
+    plane.register_many(["a", "b", "c"])
+    first = plane.submit("a", prompt("a"))
+    agent.next_call()
+    plane.submit("b", prompt("b"))
+    decided(plane, "b")
+    plane.unregister("b")
+    last = plane.submit("c", prompt("c"))
+    decided(plane, "c")
+    agent.release()
+    assert result_of(first.completion).result == "re: a"
+    assert result_of(last.completion).result == "re: c"
+    assert agent.texts == ["a", "c"]
+
+
+def fail_first(called: Called, _context: RunContext) -> None:
+    if called.text in "ab" and called.attempt == 1:
+        raise ApplyFailed("not yet")
+
+
+def test_a_back_off_that_outlives_its_runtime_harms_nobody(open_plane: OpenPlane) -> None:
+    clock = FakeClock()
+    plane = open_plane(Agent(fail_first), clock=clock, backoff=Backoff(base_s=8.0))
+    plane.register_many(["a", "b"])
+    for runtime_id in ("a", "b"):
+        with plane.subscribe(runtime_id) as events:
+            plane.submit(runtime_id, prompt(runtime_id))
+            events_until(events, "run.failed")
+    plane.unregister("a")
+    while LogicalRuntimeId("a") in system_of(plane).directory:
+        plane.runtime_state("b")  # until the driver of "a" has gone
+    clock.advance(plane, 4.0)
+    assert plane.submit("b", prompt("more")).completion.result(WAIT_S).result == "re: more"

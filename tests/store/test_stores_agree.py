@@ -1,0 +1,120 @@
+"""Both stores give the same answers, and the same reads, to one random script of batches."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_builders import R1, R2, R3, RUN, batch, everything, input_id, prompt, receipt, row_of
+
+from meerkat import IdempotencyKey, InputPhase, LogicalRuntimeId, RuntimeState
+from meerkat.conversation import (
+    AppendMessages,
+    ReplaceSnapshot,
+    RewriteMessages,
+    SessionChange,
+)
+from meerkat.errors import StoreError
+from meerkat.store import Batch, InputRow, MemoryStore, RuntimeStore, SqliteStore
+
+RUNTIMES = (R1, R2, R3)
+PHASES = tuple(phase for phase in InputPhase if phase.value not in ("superseded", "coalesced"))
+NUMBERS = st.integers(0, 5)
+SEQUENCES = st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])
+KEYS = (None, "a", "b")
+
+
+@st.composite
+def input_rows(draw: st.DrawFn) -> InputRow:
+    """A version of one of six inputs, each of which has the same key at every draw."""
+    number = draw(NUMBERS)
+    key = draw(st.sampled_from(KEYS)) if number == 5 else KEYS[number % 3]
+    return row_of(prompt(number, key), draw(st.sampled_from(PHASES)), draw(SEQUENCES))
+
+
+@st.composite
+def session_changes(draw: st.DrawFn) -> SessionChange:
+    count = draw(st.integers(0, 2))
+    body = b"[" + b",".join([b'"m"'] * count) + b"]"
+    choice = draw(st.integers(0, 3))
+    if choice == 0:
+        return ReplaceSnapshot(draw(st.binary(max_size=3)))
+    if choice == 1:
+        return RewriteMessages(count, body)
+    return AppendMessages(draw(st.integers(0, 3)), 1, b'["n"]')
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    after = draw(st.integers(0, 2))
+    rows = draw(st.lists(input_rows(), max_size=3, unique_by=lambda row: row.state.input_id))
+    return batch(
+        draw(st.sampled_from(RUNTIMES)),
+        *rows,
+        after=after,
+        fence=draw(st.integers(max(after, 1), 3)),
+        receipts=tuple(map(receipt, draw(st.lists(SEQUENCES, max_size=2)))),
+        session=tuple(draw(st.lists(session_changes(), max_size=2))),
+        state=draw(st.sampled_from([RuntimeState.IDLE, RuntimeState.RETIRED])),
+        registered=draw(st.booleans()),
+        next_admission_sequence=draw(SEQUENCES),
+        silent_intents=frozenset(draw(st.lists(st.sampled_from("xy"), max_size=2))),
+    )
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> tuple[LogicalRuntimeId, list[InputRow]]:
+    rows = draw(st.lists(input_rows(), max_size=2))
+    accepted = [row_of(prompt(9, KEYS[n % 3]), InputPhase.ACCEPTED) for n in range(2)]
+    return draw(st.sampled_from(RUNTIMES)), [*accepted, *rows[: draw(st.integers(0, 2))]]
+
+
+STEPS = st.one_of(st.lists(batches(), min_size=1, max_size=4), offers(), st.just("reopen"))
+
+
+def taken(store: RuntimeStore, step: Any) -> Any:
+    """What a store answers to a step: errors by their type, which is what callers act on."""
+    if step == "reopen":
+        store.close()
+        return None
+    if isinstance(step, list):
+        return [type(answer) for answer in store.commit_many(step)]
+    try:
+        return store.offer(*step)
+    except StoreError as error:
+        return type(error)
+
+
+def reads(store: RuntimeStore) -> list[Any]:
+    found = everything(store)
+    for runtime_id in RUNTIMES:
+        found += [store.load_input(runtime_id, input_id(number)) for number in (0, 3, 9)]
+        found += [store.load_input_by_key(runtime_id, IdempotencyKey(key)) for key in "ab"]
+        found.append(store.load_boundary_receipt(runtime_id, RUN, 2**63))
+    return found
+
+
+@settings(settings.get_profile("store"), max_examples=150)
+@given(st.lists(STEPS, max_size=8))
+def test_one_script_has_the_same_answers_on_both_stores(script: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        memory, sqlite = MemoryStore(), SqliteStore(Path(folder, "a.db"))
+        try:
+            for step in script:
+                assert taken(sqlite, step) == taken(memory, step)
+                assert reads(sqlite) == reads(memory)
+        finally:
+            sqlite.close()
+
+
+def test_the_script_would_see_a_difference() -> None:
+    """The control: a store that forgets one key answers differently."""
+    memory = MemoryStore()
+    memory.commit(batch(R1, row_of(prompt(1, "a"))))
+    forgetful = MemoryStore()
+    forgetful.commit(batch(R1, evolve(row_of(prompt(1)))))
+    assert reads(memory) != reads(forgetful)
