@@ -7,8 +7,9 @@ may call; runtimes never wait for each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import pykka
 from attrs import frozen
@@ -60,6 +61,9 @@ from meerkat.reports import (
 )
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import RuntimeStore
+
+_STILL_ALIVE_S: Final = 1.0
+"""How often to look whether a supervisor that does not answer has ended."""
 
 T = TypeVar("T")
 RuntimeName = LogicalRuntimeId | str
@@ -122,14 +126,14 @@ class ControlPlane:
     # --- coming and going ---------------------------------------------------------------
 
     def start(self) -> Self:
-        """Own the store and start; StoreError names another owner. Idempotent."""
-        if self._supervisor is None:
+        """Own the store and start, again after a stop; StoreError names another owner.
+
+        Idempotent. ControlPlaneStopped when a supervisor that was wrapped has ended.
+        """
+        if self._system is None or self._system.ended.is_set():
             supervisor = self._start_supervisor()
+            self._system = _system_of(supervisor)
             self._supervisor = supervisor
-            try:
-                self._system = cast("System", supervisor.ask(m.GiveSystem()))
-            except pykka.ActorDeadError:
-                raise ControlPlaneStopped from None
         return self
 
     def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> None:
@@ -137,15 +141,15 @@ class ControlPlane:
 
         After ``timeout`` seconds the runs are cancelled; what waits stays for the next
         start. ``drain`` works the lanes empty first. Undecided calls raise
-        ControlPlaneStopped, open handles end as runtime_terminated. Idempotent.
+        ControlPlaneStopped, open handles end as runtime_terminated. Idempotent, and whoever
+        calls it while it is under way waits for the same end.
         """
-        if self._supervisor is None:
+        if self._supervisor is None or self._system is None:
             return
-        try:
-            self._supervisor.ask(m.ShutDown(drain, timeout))
-            self._supervisor.stop()
-        except pykka.ActorDeadError:
-            pass
+        with suppress(pykka.ActorDeadError):
+            self._supervisor.tell(m.ShutDown(drain, timeout))
+            self._supervisor.stop(block=False)
+        self._system.ended.wait()  # not for an answer: an ask that races the end gets none
 
     def __enter__(self) -> Self:
         return self.start()
@@ -440,6 +444,19 @@ class ControlPlane:
                 driver = None
         if driver is None:
             system.route(name, message)
+
+
+def _system_of(supervisor: pykka.ActorRef[RuntimeSupervisor]) -> System:
+    """The parts behind a supervisor; ControlPlaneStopped for one that has ended."""
+    answer = supervisor.ask(m.GiveSystem(), block=False)
+    while True:
+        try:
+            return cast("System", answer.get(timeout=_STILL_ALIVE_S))
+        except pykka.ActorDeadError:
+            raise ControlPlaneStopped from None
+        except pykka.Timeout:
+            if not supervisor.is_alive():
+                raise ControlPlaneStopped from None
 
 
 def _input_id_of(value: InputId | AcceptOutcome) -> InputId:

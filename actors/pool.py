@@ -43,7 +43,7 @@ class ActorPool:
         for _ in self._threads:
             self._ready.put(None)
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            if thread.ident is not None and thread is not threading.current_thread():
                 thread.join()
 
     def schedule(self, actor: PooledActor) -> None:

@@ -22,7 +22,7 @@ from actors.pool import ActorPool
 from actors.replies import OpenCalls
 from actors.runs import Executor, RunSlots, RunThreads, checked_executor
 from actors.system import System
-from meerkat.errors import ControlPlaneStopped, MeerkatError
+from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
 from meerkat.limits import DEFAULT_BACKOFF, DEFAULT_LIMITS, Backoff, Limits
@@ -93,11 +93,18 @@ class RuntimeSupervisor(pykka.ThreadingActor):
 
     def on_start(self) -> None:
         """Start the threads, and load every runtime that has work left."""
-        self._system.journal.start()
-        self._system.pool.start()
+        try:
+            self._system.journal.start()
+            self._system.pool.start()
+            self._resume_unfinished()
+        except BaseException:  # Pykka calls no other hook then
+            self._shut_down(drain=False, timeout_s=0)
+            raise
+
+    def _resume_unfinished(self) -> None:
         try:
             unfinished = self._system.store.runtimes_with_work()
-        except MeerkatError:
+        except Exception:
             logger.exception("unfinished runtimes could not be listed; each loads on first use")
             return
         for runtime_id in unfinished:
@@ -164,14 +171,17 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         try:
             self._quiesce(drain=drain, timeout_s=timeout_s)
         finally:
-            system.journal.stop()
-            system.timers.stop()
-            system.pool.stop()
-            system.threads.stop()
-            system.calls.fail_all(ControlPlaneStopped())
-            system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
-            system.events.close()
-            system.store.close()
+            try:
+                system.journal.stop()
+                system.timers.stop()
+                system.pool.stop()
+                system.threads.stop()
+                system.calls.fail_all(ControlPlaneStopped())
+                system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
+                system.events.close()
+                system.store.close()
+            finally:
+                system.ended.set()
 
     def _quiesce(self, *, drain: bool, timeout_s: float) -> None:
         drivers = dict(self._system.directory)

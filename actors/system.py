@@ -20,7 +20,7 @@ from actors.runs import Executor, RunSlots, RunThreads
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.epoch import EpochCursorState
 from meerkat.identifiers import LogicalRuntimeId
-from meerkat.kernel.memory import RuntimeHead, Rules
+from meerkat.kernel.memory import Rules, RuntimeHead
 from meerkat.operations_registry import OpsLifecycleRegistry
 from meerkat.store import RuntimeStore
 
@@ -48,6 +48,7 @@ class System:
     route: Callable[[LogicalRuntimeId, DriverMessage], None]
     leave: Callable[[LogicalRuntimeId, ActorRef[Any]], None]
     directory: Directory = field(factory=dict)
+    ended: threading.Event = field(factory=threading.Event)
     bindings: BindingsTable = field(factory=lambda: BindingsTable())
 
 

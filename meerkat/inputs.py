@@ -6,9 +6,9 @@ they are built; whether a combination is legal is decided at admission, never he
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from attrs import NOTHING, Attribute, field, frozen, validators
 
@@ -69,6 +69,9 @@ class TerminalStatus(Word):
     CANCELLED = "cancelled"
 
 
+Content: TypeAlias = str | tuple[Mapping[str, JsonValue], ...]
+"""Text, or JSON blocks; a list of blocks may be given."""
+
 # --- checks and conversions at birth ----------------------------------------------------
 
 _text = validators.instance_of(str)
@@ -82,13 +85,50 @@ def _unsigned(_instance: object, attribute: Attribute[int], value: object) -> No
         raise ValueError(f"{attribute.name} is never negative")
 
 
-def _as(wanted: type) -> Any:
-    """Convert a plain string to the wanted type; leave everything else to the validator."""
+# Plain strings become the wanted type; everything else is left to the validator. One function
+# for each type, so that a type checker knows what a caller may give.
 
-    def convert(value: Any) -> Any:
-        return wanted(value) if isinstance(value, str) else value
 
-    return convert
+def _durability(value: Durability | str) -> Durability:
+    return Durability(value) if isinstance(value, str) else value
+
+
+def _mode(value: HandlingMode | str) -> HandlingMode:
+    return HandlingMode(value) if isinstance(value, str) else value
+
+
+def _optional_mode(value: HandlingMode | str | None) -> HandlingMode | None:
+    return HandlingMode(value) if isinstance(value, str) else value
+
+
+def _progress_phase(value: ProgressPhase | str) -> ProgressPhase:
+    return ProgressPhase(value) if isinstance(value, str) else value
+
+
+def _terminal_status(value: TerminalStatus | str) -> TerminalStatus:
+    return TerminalStatus(value) if isinstance(value, str) else value
+
+
+def _idempotency_key(value: IdempotencyKey | str | None) -> IdempotencyKey | None:
+    return IdempotencyKey(value) if isinstance(value, str) else value
+
+
+def _supersession_key(value: SupersessionKey | str | None) -> SupersessionKey | None:
+    return SupersessionKey(value) if isinstance(value, str) else value
+
+
+def _runtime_id(value: LogicalRuntimeId | str | None) -> LogicalRuntimeId | None:
+    return LogicalRuntimeId(value) if isinstance(value, str) else value
+
+
+def _own_content(value: str | Sequence[Mapping[str, JsonValue]]) -> Content:
+    owned: Content = own(value)
+    return owned
+
+
+def _own_mapping(value: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
+    owned: Mapping[str, JsonValue] | None = own(value)
+    return owned
 
 
 def _content(_instance: object, attribute: Attribute[Any], value: object) -> None:
@@ -109,16 +149,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _word(wanted: type[Word], default: Any = NOTHING) -> Any:
-    return field(default=default, converter=_as(wanted), validator=validators.instance_of(wanted))
-
-
-def _optional(wanted: type, *, converter: Any = None) -> Any:
-    return field(
-        default=None,
-        converter=converter,
-        validator=validators.optional(validators.instance_of(wanted)),
-    )
+def _optional(wanted: type) -> Any:
+    return field(default=None, validator=validators.optional(validators.instance_of(wanted)))
 
 
 def _required(wanted: type) -> Any:
@@ -145,8 +177,10 @@ class Peer(Source):
 
     peer_id: str = _required(str)
     display_identity: str | None = _optional(str)
-    runtime_id: LogicalRuntimeId | None = _optional(
-        LogicalRuntimeId, converter=_as(LogicalRuntimeId)
+    runtime_id: LogicalRuntimeId | None = field(
+        default=None,
+        converter=_runtime_id,
+        validator=validators.optional(validators.instance_of(LogicalRuntimeId)),
     )
 
 
@@ -202,7 +236,9 @@ class PeerResponseProgress(Convention):
 
     kind = InputKind.PEER_RESPONSE_PROGRESS
     request_id: str = _required(str)
-    phase: ProgressPhase = _word(ProgressPhase)
+    phase: ProgressPhase = field(
+        converter=_progress_phase, validator=validators.instance_of(ProgressPhase)
+    )
 
 
 @frozen(kw_only=True)
@@ -211,7 +247,9 @@ class PeerResponseTerminal(Convention):
 
     kind = InputKind.PEER_RESPONSE_TERMINAL
     request_id: str = _required(str)
-    status: TerminalStatus = _word(TerminalStatus)
+    status: TerminalStatus = field(
+        converter=_terminal_status, validator=validators.instance_of(TerminalStatus)
+    )
 
 
 # --- inputs -----------------------------------------------------------------------------
@@ -245,15 +283,21 @@ class Input:
 
     id: InputId = field(factory=InputId.new, validator=validators.instance_of(InputId))
     timestamp: datetime = field(factory=_now, validator=_utc)
-    durability: Durability = _word(Durability, Durability.DURABLE)
-    visibility: Visibility = field(
-        default=_VISIBLE, validator=validators.instance_of(Visibility)
+    durability: Durability = field(
+        default=Durability.DURABLE,
+        converter=_durability,
+        validator=validators.instance_of(Durability),
     )
-    idempotency_key: IdempotencyKey | None = _optional(
-        IdempotencyKey, converter=_as(IdempotencyKey)
+    visibility: Visibility = field(default=_VISIBLE, validator=validators.instance_of(Visibility))
+    idempotency_key: IdempotencyKey | None = field(
+        default=None,
+        converter=_idempotency_key,
+        validator=validators.optional(validators.instance_of(IdempotencyKey)),
     )
-    supersession_key: SupersessionKey | None = _optional(
-        SupersessionKey, converter=_as(SupersessionKey)
+    supersession_key: SupersessionKey | None = field(
+        default=None,
+        converter=_supersession_key,
+        validator=validators.optional(validators.instance_of(SupersessionKey)),
     )
     correlation_id: CorrelationId | None = _optional(CorrelationId)
 
@@ -285,31 +329,14 @@ def _turn_metadata(_instance: object, _attribute: Attribute[Any], value: object)
         raise ValueError("turn_metadata.handling_mode is queue or steer")
 
 
-def _metadata_field() -> Any:
-    return field(default=None, converter=own, validator=_turn_metadata, repr=False, kw_only=True)
-
-
-def _content_field() -> Any:
-    return field(converter=own, validator=_content, repr=False, kw_only=False)
-
-
-def _mode_field(default: HandlingMode | None = None) -> Any:
-    wanted: Any = validators.instance_of(HandlingMode)
-    unset: Any = default
-    return field(
-        default=unset,
-        converter=_as(HandlingMode),
-        validator=validators.optional(wanted) if default is None else wanted,
-        kw_only=True,
-    )
-
-
 @frozen
 class PromptInput(Input):
     """What the session is asked to do. ``content`` is text or a list of JSON blocks."""
 
-    content: str | tuple[Mapping[str, JsonValue], ...] = _content_field()
-    turn_metadata: Mapping[str, JsonValue] | None = _metadata_field()
+    content: Content = field(converter=_own_content, validator=_content, repr=False)
+    turn_metadata: Mapping[str, JsonValue] | None = field(
+        default=None, converter=_own_mapping, validator=_turn_metadata, repr=False, kw_only=True
+    )
     source: Source = _source(_OPERATOR)
 
     @property
@@ -327,14 +354,19 @@ class PromptInput(Input):
 class PeerInput(Input):
     """Something another agent says; no convention means a message."""
 
-    content: str | tuple[Mapping[str, JsonValue], ...] = _content_field()
+    content: Content = field(converter=_own_content, validator=_content, repr=False)
     convention: Convention | None = field(
         default=None,
         validator=validators.optional(validators.instance_of(Convention)),
         kw_only=True,
     )
     payload: JsonValue = field(default=None, converter=own, repr=False, kw_only=True)
-    handling_mode: HandlingMode | None = _mode_field()
+    handling_mode: HandlingMode | None = field(
+        default=None,
+        converter=_optional_mode,
+        validator=validators.optional(validators.instance_of(HandlingMode)),
+        kw_only=True,
+    )
     source: Source = _source()
 
     @property
@@ -352,9 +384,11 @@ class PeerInput(Input):
 class FlowStepInput(Input):
     """A step of a workflow, to be done by this session."""
 
-    content: str | tuple[Mapping[str, JsonValue], ...] = _content_field()
+    content: Content = field(converter=_own_content, validator=_content, repr=False)
     step_id: str = field(validator=_text, kw_only=True)
-    turn_metadata: Mapping[str, JsonValue] | None = _metadata_field()
+    turn_metadata: Mapping[str, JsonValue] | None = field(
+        default=None, converter=_own_mapping, validator=_turn_metadata, repr=False, kw_only=True
+    )
     source: Source = _source()
 
     @property
@@ -374,7 +408,12 @@ class ExternalEventInput(Input):
 
     event_type: str = field(validator=_text, kw_only=False)
     payload: JsonValue = field(converter=own, repr=False, kw_only=False)
-    handling_mode: HandlingMode = _mode_field(HandlingMode.QUEUE)
+    handling_mode: HandlingMode = field(
+        default=HandlingMode.QUEUE,
+        converter=_mode,
+        validator=validators.instance_of(HandlingMode),
+        kw_only=True,
+    )
     source: Source = _source()
 
     @property
@@ -393,7 +432,12 @@ class ContinuationInput(Input):
     """The runtime's own reason to go on without being asked."""
 
     reason: str = field(validator=_text, kw_only=False)
-    handling_mode: HandlingMode = _mode_field(HandlingMode.STEER)
+    handling_mode: HandlingMode = field(
+        default=HandlingMode.STEER,
+        converter=_mode,
+        validator=validators.instance_of(HandlingMode),
+        kw_only=True,
+    )
     request_id: str | None = field(default=None, validator=_optional_text, kw_only=True)
     source: Source = _source(_SYSTEM)
 
@@ -412,9 +456,7 @@ class ContinuationInput(Input):
 class OperationInput(Input):
     """A lifecycle notice of an operation; it is consumed when it is accepted."""
 
-    operation_id: OperationId = field(
-        validator=validators.instance_of(OperationId), kw_only=False
-    )
+    operation_id: OperationId = field(validator=validators.instance_of(OperationId), kw_only=False)
     event: JsonValue = field(converter=own, repr=False, kw_only=False)
     source: Source = _source(_SYSTEM)
 

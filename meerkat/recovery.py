@@ -8,7 +8,8 @@ for by an operator.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final
 
@@ -56,7 +57,7 @@ def receipts_wanted(states: Iterable[InputState]) -> tuple[ReceiptKey, ...]:
 
 
 def repair_for(
-    state: InputState, receipts: Set[ReceiptKey] | None, crash_attempts_max: int
+    state: InputState, receipts: AbstractSet[ReceiptKey] | None, crash_attempts_max: int
 ) -> Repair:
     """What becomes of a non-terminal input; ``receipts`` None means none can be asked for."""
     at_rest = _AT_REST.get(state.phase)
@@ -97,9 +98,7 @@ def _after(
             return lifecycle.abandon(state, now, reason=reason)
 
 
-def _queued(
-    state: InputState, now: datetime, policy: PolicyTable, sequence: int
-) -> InputState:
+def _queued(state: InputState, now: datetime, policy: PolicyTable, sequence: int) -> InputState:
     offered = _payload(state)
     decision = state.policy or policy.resolve(offered, running=False)
     if decision.consume_point is ConsumePoint.ON_ACCEPT:

@@ -7,11 +7,11 @@ error. What is printed on standard output is the answer and nothing else.
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 from actors.cli.arguments import act_on
+from actors.cli.outputs import drop, say
 from actors.cli.status import ExitStatus, NotFoundError, UsageError
 from actors.cli.texts import one_line
 from meerkat.errors import MeerkatError, StoreError
@@ -36,7 +36,7 @@ def _with_status(act: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", ExitStatus.INTERRUPTED)
     except BrokenPipeError:
-        _drop_output()
+        drop(sys.stdout)
         return ExitStatus.CLOSED_OUTPUT
     except UsageError as error:
         return _fail(str(error), ExitStatus.USAGE)
@@ -45,12 +45,12 @@ def _with_status(act: Callable[[], int]) -> int:
     except (NotFoundError, MeerkatError) as error:
         return _fail(str(error), ExitStatus.TROUBLE)
     except OSError as error:
-        _drop_output()
+        drop(sys.stdout)
         return _fail(f"cannot write: {error.strerror}", ExitStatus.TROUBLE)
 
 
 def _fail(text: str, status: ExitStatus) -> ExitStatus:
-    print(f"meerkat: {one_line(text)}", file=sys.stderr)
+    say(one_line(text))
     return status
 
 
@@ -58,10 +58,3 @@ def _flush() -> int:
     if sys.stdout is not None:
         sys.stdout.flush()
     return ExitStatus.OK
-
-
-def _drop_output() -> None:
-    """Send what is still buffered nowhere, so that the interpreter can end in peace."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

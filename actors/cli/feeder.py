@@ -14,17 +14,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty
 from typing import Final
 
 from actors.cli.inputs_file import BadLine, InputLine, Line
-from actors.cli.news import Decided, Ended, NewsQueue
+from actors.cli.news import Decided, Ended, ExecutorLeft, Interrupted, NewsQueue
 from actors.cli.progress import Progress
 from actors.cli.tally import COUNTED_ENDINGS, Count, Tally
 from actors.cli.texts import one_line
 from actors.cli.watched import Watched
 from actors.control_plane import ControlPlane
-from meerkat.errors import MeerkatError, Overloaded, RecoveryCorruption, StoreError
+from meerkat.errors import (
+    ControlPlaneStopped,
+    MeerkatError,
+    Overloaded,
+    RecoveryCorruption,
+    StoreError,
+)
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Durability
 from meerkat.limits import DEFAULT_LIMITS
@@ -73,7 +80,6 @@ class Feeder:
         self._usable: set[LogicalRuntimeId] = set()
         self._unusable: dict[LogicalRuntimeId, MeerkatError] = {}
         self._undecided = 0
-        self._settled = 0  # lines whose input had ended before, or was rejected
         self._again: deque[InputLine] = deque()
         self.watched = Watched()
         self.bad_lines = 0
@@ -99,9 +105,8 @@ class Feeder:
     def hear_the_rest(self) -> None:
         """Take in what is known by now, after a stop; errors and signals count no more."""
         while not self._news.empty():
-            news = self._news.get()
-            if not isinstance(news, Exception):
-                self._take_in(news)
+            with suppress(Interrupted, ExecutorLeft, StoreError):
+                self._hear()
 
     # --- offering -----------------------------------------------------------------------
 
@@ -110,9 +115,9 @@ class Feeder:
         for line in group:
             if isinstance(line, BadLine):
                 self.bad_lines += 1
-                self._complain(line.number, line.reason)
+                self._note(f"line {line.number}: {line.reason}")
             elif line.runtime_id in self._unusable:
-                self._refused(line, self._unusable[line.runtime_id])
+                self._refused(line.place, self._unusable[line.runtime_id])
             else:
                 self._offer_again()
                 self._offer(line)
@@ -148,7 +153,7 @@ class Feeder:
             except Overloaded:
                 self._let_some_end(line.runtime_id)
             except MeerkatError as error:
-                self._refused(line, error)
+                self._refused(line.place, error)
                 return
         self._undecided += 1
         decided = Decided(line, submission)
@@ -197,15 +202,11 @@ class Feeder:
         else:
             if isinstance(news, Exception):
                 raise news
-            self._take_in(news)
-        settled, watched = self._settled, self.watched
-        self._progress.show(settled + watched.ended, settled + watched.known)
-
-    def _take_in(self, news: Decided | Ended) -> None:
-        if isinstance(news, Decided):
-            self._decided(news)
-        else:
-            self._ended(news)
+            if isinstance(news, Decided):
+                self._decided(news)
+            else:
+                self._ended(news)
+        self._progress.show(self.watched.ended, self.watched.known)
 
     def _decided(self, news: Decided) -> None:
         self._undecided -= 1
@@ -215,21 +216,23 @@ class Feeder:
         except Overloaded:
             self._again.append(line)
             return
+        except ControlPlaneStopped:
+            return  # the next call offers it
         except MeerkatError as error:
-            self._refused(line, error)
+            self._refused(line.place, error)
             return
         match outcome:
             case Rejected(reason=reason):
-                self._settled += 1
+                self.watched.settle()
                 self._tally.add(Count.REJECTED)
-                self._complain(line.number, f"rejected: {reason}")
+                self._note(f"{line.place}: rejected: {reason}")
             case Accepted(input_id=input_id):
                 self._tally.add(Count.ACCEPTED)
                 self._watch(line.runtime_id, input_id, completion, line)
             case Deduplicated(existing_id=existing_id, existing_state=state):
                 self._tally.add(Count.DEDUPLICATED)
                 if state.is_terminal:
-                    self._settled += 1
+                    self.watched.settle()
                 else:
                     self._watch(line.runtime_id, existing_id, completion, line)
 
@@ -254,9 +257,9 @@ class Feeder:
         if count and line is not None and line.input.durability is Durability.EPHEMERAL:
             self._tally.add(count)  # it is in no commit
         if count is Count.ABANDONED or outcome.kind is CompletionKind.RUNTIME_TERMINATED:
-            where = "" if line is None else f"line {line.number}: "
+            place = str(news.runtime_id) if line is None else line.place
             what = ": ".join(part for part in (outcome.reason, outcome.error) if part)
-            self._progress.note(one_line(f"{where}{news.runtime_id}: given up: {what}"))
+            self._note(f"{place}: given up: {what}")
 
     # --- finishing ----------------------------------------------------------------------
 
@@ -281,21 +284,17 @@ class Feeder:
             self._usable.discard(runtime_id)
             self._unusable[runtime_id] = error
             self.watched.give_up(runtime_id)
-            self.bad_lines += 1
-            self._tell_trouble(f"{runtime_id}: ", error)
+            self._refused(str(runtime_id), error)
 
     # --- complaining --------------------------------------------------------------------
 
-    def _refused(self, line: InputLine, error: MeerkatError) -> None:
-        self.bad_lines += 1
-        self._tell_trouble(f"line {line.number}: {line.runtime_id}: ", error)
-
-    def _tell_trouble(self, where: str, error: MeerkatError) -> None:
+    def _refused(self, place: str, error: MeerkatError) -> None:
         """Tell of a refusal. A store that fails is raised instead: the job cannot go on."""
         unreadable = isinstance(error.__cause__, RecoveryCorruption)
         if isinstance(error, StoreError) and not unreadable:
             raise error
-        self._progress.note(one_line(f"{where}{error}"))
+        self.bad_lines += 1
+        self._note(f"{place}: {error}")
 
-    def _complain(self, number: int, reason: str) -> None:
-        self._progress.note(one_line(f"line {number}: {reason}"))
+    def _note(self, text: str) -> None:
+        self._progress.note(one_line(text))

@@ -32,6 +32,11 @@ class InputLine:
     runtime_id: LogicalRuntimeId
     input: Input = field(repr=False)
 
+    @property
+    def place(self) -> str:
+        """Where it is and what for, as messages say it."""
+        return f"line {self.number}: {self.runtime_id}"
+
 
 @frozen
 class BadLine:

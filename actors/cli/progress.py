@@ -6,7 +6,6 @@ that goes away ends the telling, never the job.
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from typing import Final, Protocol, TextIO
 
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from actors.cli.outputs import say
 from actors.clock import Clock
 
 SHOW_EVERY_S: Final = 0.1
@@ -62,8 +62,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """Write a line."""
-        with suppress(OSError, ValueError):
-            print(f"meerkat: {text}", file=self._stream or sys.stderr, flush=True)
+        say(text, self._stream)
 
     def show(self, ended: int, known: int) -> None:
         """Write a line every few seconds."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,4 +48,3 @@ def stopping_signals(news: NewsQueue, at_once: Callable[[], None]) -> Iterator[N
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        sys.stderr.flush()

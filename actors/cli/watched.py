@@ -13,13 +13,14 @@ class Watched:
     def __init__(self) -> None:
         self._known: set[InputId] = set()
         self._waiting: Counter[LogicalRuntimeId] = Counter()
+        self._settled = 0
         self.waiting = 0
         """Inputs that have not ended, of all runtimes."""
 
     @property
     def known(self) -> int:
-        """Inputs that were ever watched."""
-        return len(self._known)
+        """Inputs that were ever watched, and those that needed no watching."""
+        return len(self._known) + self._settled
 
     @property
     def ended(self) -> int:
@@ -42,6 +43,10 @@ class Watched:
         self._known.add(input_id)
         self._waiting[runtime_id] += 1
         self.waiting += 1
+
+    def settle(self) -> None:
+        """Note an input that had ended before, or was never taken in."""
+        self._settled += 1
 
     def end(self, runtime_id: LogicalRuntimeId) -> None:
         """One of the runtime's inputs has ended."""

@@ -20,8 +20,15 @@ from meerkat.conversation import (
     SessionSnapshot,
 )
 from meerkat.errors import Fenced, StoreError
-from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
+from meerkat.identifiers import (
+    IdempotencyKey,
+    InputId,
+    LogicalRuntimeId,
+    OperationId,
+    RunId,
+)
 from meerkat.input_lifecycle import InputPhase, InputState, contradiction
+from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
 
@@ -37,6 +44,7 @@ class _Shelf:
     keys: dict[IdempotencyKey, InputId] = field(factory=dict)
     receipts: dict[tuple[RunId, int], RunBoundaryReceipt] = field(factory=dict)
     log: MessageLog | None = None
+    operations: dict[OperationId, OperationRow] = field(factory=dict)
     active: dict[InputId, None] = field(factory=dict)
 
 
@@ -89,6 +97,8 @@ class MemoryStore:
             self._put(shelf, row)
         for receipt in batch.receipts:
             shelf.receipts[receipt.run_id, receipt.sequence] = receipt
+        for operation in batch.operations:
+            shelf.operations[operation.record.operation_id] = operation
         for change in batch.session:
             shelf.log = shelf.log or MessageLog()
             shelf.log.apply(change)
@@ -105,6 +115,11 @@ class MemoryStore:
         fresh = [(receipt.run_id, receipt.sequence) for receipt in batch.receipts]
         if len(set(fresh)) != len(fresh) or any(each in shelf.receipts for each in fresh):
             return "a receipt of this run and sequence is stored already"
+        ended = [row.record.operation_id for row in batch.operations]
+        if len(set(ended)) != len(ended) or any(each in shelf.operations for each in ended):
+            return "an operation of this id is stored already"
+        if any(row.record.outcome is None for row in batch.operations):
+            return "an operation that has not ended cannot be stored"
         if not _follows(shelf.log, batch.session):
             return "messages do not extend the committed ones"
         return None
@@ -192,6 +207,19 @@ class MemoryStore:
                 return None
             snapshot = log.snapshot()
         return None if snapshot == SessionSnapshot() else snapshot
+
+    def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
+        """The ended operations of the present epoch; None where there is none."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id, _Shelf())
+            row, operations = shelf.row, list(shelf.operations.values())
+        if row is None or row.epoch_id is None:
+            return None
+        present = sorted(
+            (each for each in operations if each.epoch_id == row.epoch_id),
+            key=lambda each: each.seq,
+        )
+        return OpsSnapshot.of(row.epoch_id, row.cursors, tuple(present))
 
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000

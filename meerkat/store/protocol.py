@@ -24,6 +24,7 @@ from meerkat.identifiers import (
     SessionId,
 )
 from meerkat.input_lifecycle import InputState
+from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runtime_lifecycle import RuntimeState
 
@@ -42,7 +43,7 @@ class RuntimeRow:
     registered: bool = True
     next_admission_sequence: int = 0
     silent_intents: frozenset[str] = frozenset()
-    cursors: EpochCursorSnapshot = EpochCursorSnapshot()
+    cursors: EpochCursorSnapshot = field(factory=EpochCursorSnapshot)
 
 
 @frozen
@@ -65,6 +66,7 @@ class Batch:
     expected_fence: int
     inputs: tuple[InputRow, ...] = ()
     receipts: tuple[RunBoundaryReceipt, ...] = ()
+    operations: tuple[OperationRow, ...] = ()
     session: tuple[SessionChange, ...] = field(default=(), repr=False)
 
 
@@ -141,6 +143,10 @@ class RuntimeStore(Protocol):
 
     def load_session_snapshot(self, runtime_id: LogicalRuntimeId) -> SessionSnapshot | None:
         """What was committed last of the session, or None."""
+        ...
+
+    def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
+        """The ended operations of the runtime's present epoch; None where there is none."""
         ...
 
     def page_terminal_inputs(

@@ -16,6 +16,8 @@ from meerkat.errors import DecodeError, RecoveryCorruption
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId, SessionId
 from meerkat.input_lifecycle import InputState, contradiction
 from meerkat.json_values import dump, parse
+from meerkat.operations import OperationRecord
+from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.policy import RunBoundary
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runtime_lifecycle import RuntimeState
@@ -165,6 +167,36 @@ def receipt_of(columns: Sequence[Any]) -> RunBoundaryReceipt:
         named = f"receipt {run_id!r:.60}/{unsigned(sequence)}"
         raise RecoveryCorruption(f"{named}: {error}") from error
 
+
+def operation_columns(runtime_id: LogicalRuntimeId, row: OperationRow) -> Columns:
+    """The columns of ``operations``; ValueError for an operation that has not ended."""
+    if row.record.outcome is None:
+        raise ValueError(f"operation {row.record.operation_id} has not ended")
+    return (
+        runtime_id.value,
+        str(row.epoch_id),
+        signed(row.seq),
+        str(row.record.operation_id),
+        to_json(row.record).decode(),
+    )
+
+
+def ops_snapshot_of(runtime: RuntimeRow, rows: Sequence[Sequence[Any]]) -> OpsSnapshot | None:
+    """Read (seq, record) of an epoch's rows of ``operations``, oldest first."""
+    if runtime.epoch_id is None:
+        return None
+    try:
+        operations = tuple(
+            OperationRow(
+                epoch_id=runtime.epoch_id,
+                seq=unsigned(seq),
+                record=from_json(OperationRecord, record),
+            )
+            for seq, record in rows
+        )
+        return OpsSnapshot.of(runtime.epoch_id, runtime.cursors, operations)
+    except (ValueError, TypeError) as error:
+        raise RecoveryCorruption(f"operations of {runtime.runtime_id}: {error}") from error
 
 
 def messages_of(runtime_id: str, chunks: Sequence[Sequence[Any]]) -> tuple[bytes, int]:

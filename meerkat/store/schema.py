@@ -93,6 +93,18 @@ CREATE TABLE snapshots (
 ) STRICT
 """
 
+_OPERATIONS = """
+CREATE TABLE operations (
+    runtime_id TEXT NOT NULL REFERENCES runtimes (runtime_id),
+    epoch_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    operation_id TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (runtime_id, epoch_id, seq),
+    UNIQUE (runtime_id, operation_id)
+) STRICT, WITHOUT ROWID
+"""
+
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         _RUNTIMES,
@@ -104,6 +116,7 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         _MESSAGES,
         _MESSAGES_EXTEND,
         _SNAPSHOTS,
+        _OPERATIONS,
     ),
 }
 """version → the statements that lead to it from the version before."""

@@ -17,6 +17,7 @@ from meerkat.conversation import SessionSnapshot
 from meerkat.errors import CommitUnknown, StoreError
 from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.ownership import OwnerLock
 from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
@@ -24,6 +25,7 @@ from meerkat.store.rows import (
     input_columns,
     input_of,
     messages_of,
+    ops_snapshot_of,
     receipt_of,
     runtime_id_of,
     runtime_of,
@@ -264,13 +266,23 @@ class SqliteStore:
         messages, count = messages_of(runtime_id.value, chunks)
         return SessionSnapshot(messages=messages, message_count=count, opaque=opaque)
 
+    def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
+        """The ended operations of the present epoch; None where there is none."""
+        runtime = self.load_runtime(runtime_id)
+        if runtime is None:
+            return None
+        statement = (
+            "SELECT seq, CAST(record AS BLOB) FROM operations "
+            "WHERE runtime_id = ? AND epoch_id = ? ORDER BY seq"
+        )
+        rows = self._readers.rows(statement, runtime_id.value, str(runtime.epoch_id))
+        return ops_snapshot_of(runtime, rows)
+
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
         """Finished inputs, by id."""
-        statement = (
-            f"{_INPUT} AND input_id > ? AND outcome IS NOT NULL ORDER BY input_id LIMIT ?"
-        )
+        statement = f"{_INPUT} AND input_id > ? AND outcome IS NOT NULL ORDER BY input_id LIMIT ?"
         rows = self._readers.rows(statement, runtime_id.value, after or "", limit + 1)
         items = tuple(input_of(row) for row in rows[:limit])
         return Page(items, rows[limit - 1][0] if len(rows) > limit else None)

@@ -102,11 +102,7 @@ def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
     try:
         _harden(connection)
         recognise(path, connection)
-        # EXTRA while the journal mode changes: the switch to WAL is itself a commit.
-        connection.execute("PRAGMA synchronous = EXTRA")
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise StoreError(f"{path}: SQLite gave journal mode {mode}, not WAL")
+        _switch_to_wal(path, connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         migrate(connection)
@@ -117,6 +113,14 @@ def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
         connection.close()
         raise
     return connection
+
+
+def _switch_to_wal(path: Path, connection: Any) -> None:
+    """Change the journal mode; with EXTRA, as the switch is itself a commit."""
+    connection.execute("PRAGMA synchronous = EXTRA")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"{path}: SQLite gave journal mode {mode}, not WAL")
 
 
 def _look_first(path: Path, connect: Connect) -> None:

@@ -20,6 +20,7 @@ from meerkat.store.protocol import Batch
 from meerkat.store.rows import (
     Columns,
     input_columns,
+    operation_columns,
     receipt_columns,
     runtime_columns,
     signed,
@@ -49,6 +50,8 @@ ON CONFLICT (runtime_id, input_id) DO UPDATE SET
 _OFFER_INPUT: Final = "INSERT INTO inputs VALUES {rows} ON CONFLICT DO NOTHING"
 
 _INSERT_RECEIPT: Final = "INSERT INTO receipts VALUES {rows}"
+
+_INSERT_OPERATION: Final = "INSERT INTO operations VALUES {rows}"
 
 _APPEND_MESSAGES: Final = "INSERT INTO messages VALUES {rows}"
 
@@ -93,6 +96,7 @@ class Encoded:
     runtime: Columns
     inputs: list[Columns] = field(repr=False)
     receipts: list[Columns]
+    operations: list[Columns] = field(repr=False)
     session: tuple[SessionChange, ...]
 
 
@@ -106,6 +110,7 @@ def encode(batch: Batch) -> Encoded:
         (*columns, signed(batch.expected_fence)) if known else columns,
         [input_columns(runtime_id, row) for row in batch.inputs],
         [receipt_columns(runtime_id, receipt) for receipt in batch.receipts],
+        [operation_columns(runtime_id, row) for row in batch.operations],
         batch.session,
     )
 
@@ -124,6 +129,8 @@ def write_group(connection: Any, batches: Sequence[Encoded]) -> None:
         raise Refused
     _write_rows(connection, _PUT_INPUT, [row for batch in batches for row in batch.inputs])
     _write_rows(connection, _INSERT_RECEIPT, [row for batch in batches for row in batch.receipts])
+    operations = [row for batch in batches for row in batch.operations]
+    _write_rows(connection, _INSERT_OPERATION, operations)
     _write_session(
         connection, ((batch.runtime_id, change) for batch in batches for change in batch.session)
     )
@@ -140,9 +147,7 @@ def _write_session(
             case RewriteMessages(count=count, body=body):
                 _write_rows(connection, _APPEND_MESSAGES, appended)
                 appended = [(runtime_id.value, 0, count, body.decode())] if count else []
-                connection.execute(
-                    "DELETE FROM messages WHERE runtime_id = ?", (runtime_id.value,)
-                )
+                connection.execute("DELETE FROM messages WHERE runtime_id = ?", (runtime_id.value,))
             case ReplaceSnapshot(data=data):
                 _write_rows(connection, _PUT_SNAPSHOT, [(runtime_id.value, data)])
     _write_rows(connection, _APPEND_MESSAGES, appended)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plane_builders import Agent
+from plane_builders import Agent, OpenPlane
 
 from actors import ControlPlane
 from meerkat.limits import Backoff
 from meerkat.store import SqliteStore
-
-OpenPlane = Callable[..., ControlPlane]
 
 
 @pytest.fixture

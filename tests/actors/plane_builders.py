@@ -1,4 +1,4 @@
-"""Builders: the executors, stores and clocks that tests of a running plane speak of.
+"""Builders: the inputs, executors and clocks that tests of a running plane speak of.
 
 Nothing here sleeps: a test waits for an Event, a queue or a future, at most ``WAIT_S``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -39,11 +39,12 @@ from meerkat import (
     RuntimeEventEnvelope,
     StagedInput,
 )
-from meerkat.errors import StoreError
-from meerkat.store import Batch, RuntimeStore
 
 WAIT_S = 10.0
 PEER = Peer(peer_id="peer-1")
+
+OpenPlane = Callable[..., ControlPlane]
+"""Starts a plane that is stopped at the end of the test."""
 
 
 # --- inputs -----------------------------------------------------------------------------
@@ -166,70 +167,6 @@ class Hooked(Agent):
 def silent(_called: Called, _context: RunContext) -> RunOutput:
     """The behaviour of an executor that leaves no result."""
     return RunOutput(append=[])
-
-
-# --- stores -----------------------------------------------------------------------------
-
-
-class StoreProxy:
-    """A store before another one."""
-
-    def __init__(self, inner: RuntimeStore) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
-        return self.inner.commit_many(batches)
-
-
-class FrozenDisk(StoreProxy):
-    """A store whose commits stand still while it is frozen."""
-
-    def __init__(self, inner: RuntimeStore) -> None:
-        super().__init__(inner)
-        self.stuck = threading.Event()
-        self._thawed = threading.Event()
-        self._thawed.set()
-        self.commits = 0
-
-    def freeze(self) -> None:
-        self.stuck.clear()
-        self._thawed.clear()
-
-    def thaw(self) -> None:
-        self._thawed.set()
-
-    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
-        self.commits += 1
-        if not self._thawed.is_set():
-            self.stuck.set()
-            self._thawed.wait(WAIT_S * 3)
-        return super().commit_many(batches)
-
-
-class FaultyDisk(StoreProxy):
-    """A store whose ``fail_at``-th commit fails, before or after it really happened."""
-
-    def __init__(
-        self, inner: RuntimeStore, fail_at: int, error: BaseException, *, after: bool = False
-    ) -> None:
-        super().__init__(inner)
-        self.commits = 0
-        self._fail_at, self._error, self._after = fail_at, error, after
-
-    @property
-    def failed(self) -> bool:
-        return self.commits >= self._fail_at
-
-    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
-        self.commits += 1
-        if self.commits != self._fail_at:
-            return super().commit_many(batches)
-        if self._after:
-            super().commit_many(batches)
-        raise self._error
 
 
 # --- time -------------------------------------------------------------------------------

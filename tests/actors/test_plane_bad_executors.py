@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
-from plane_builders import Agent, Called, prompt, result_of
+from plane_builders import Agent, Called, OpenPlane, prompt, result_of
 
 from meerkat import RunContext, RunOutput
 from meerkat.errors import ApplyFailed
@@ -83,7 +82,7 @@ def says(content: Any) -> list[dict[str, Any]]:
 RETURNED: dict[str, tuple[Callable[[], Any], str]] = {
     "text": (lambda: "done", "RunOutput, not str"),
     "a dict": (lambda: {"append": []}, "RunOutput, not dict"),
-    "a future": (lambda: object(), "RunOutput, not object"),
+    "a future": (object, "RunOutput, not object"),
     "messages that are no list": (lambda: RunOutput(append="text"), "list, not str"),  # type: ignore[arg-type]
     "a message that is no mapping": (lambda: RunOutput(append=["text"]), "mapping, not str"),  # type: ignore[list-item]
     "two of three": (lambda: RunOutput(append=[], snapshot=b""), "one of append, messages"),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     Agent,
     Called,
-    StoreProxy,
+    OpenPlane,
     error_of,
     event,
     events_until,
@@ -22,12 +21,13 @@ from plane_builders import (
     result_of,
     steered,
 )
+from plane_stores import StoreProxy
 
 from actors import driver as driver_module
 from actors.driver import DriverActor
 from actors.runs import RunThreads
 from actors.ticket import Ticket
-from meerkat import FlowStepInput, Flow, RunContext, RunOutput, RuntimeEventEnvelope
+from meerkat import Flow, FlowStepInput, RunContext, RunOutput, RuntimeEventEnvelope
 from meerkat.errors import ApplyFailed, StoreError
 from meerkat.events import ProjectionEvent
 from meerkat.store import Batch, SqliteStore
@@ -36,7 +36,7 @@ CANARY = "tweet-tweet-4711"
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The repr of every message, ticket, step, batch and run that passes."""
     found: list[str] = []
     on_receive, send, start = DriverActor.on_receive, DriverActor._send, RunThreads.start
@@ -57,7 +57,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(DriverActor, "_send", sent)
     monkeypatch.setattr(RunThreads, "start", started)
     assert driver_module.logger.name == "actors.driver"
-    yield found
+    return found
 
 
 class Watched(StoreProxy):
@@ -143,7 +143,7 @@ def test_what_is_carried_is_never_shown(
         agent.release()
         assert refused.wait(10.0)
     for refuse in (lambda: plane.ingest("a", prompt(CANARY)), lambda: plane.ingest("a", CANARY)):
-        with pytest.raises(Exception) as refused_error:  # noqa: PT011
+        with pytest.raises(Exception) as refused_error:
             refuse()
         seen.extend([repr(refused_error.value), str(refused_error.value)])
     plane.stop()

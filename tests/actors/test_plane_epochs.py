@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
-from plane_builders import (
-    WAIT_S,
-    Agent,
-    Called,
-    error_of,
-    logged,
-    prompt,
-    result_of,
-)
+from plane_builders import WAIT_S, Agent, Called, OpenPlane, error_of, logged, prompt, result_of
 
 from actors import ControlPlane
 from meerkat import OperationId, RunContext, SessionId

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
     Called,
+    OpenPlane,
     code_of,
     decided,
     event,

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
-    FrozenDisk,
+    OpenPlane,
     code_of,
     decided,
     event,
@@ -27,6 +26,7 @@ from plane_builders import (
     steered,
     tell,
 )
+from plane_stores import FrozenDisk
 
 from actors import ControlPlane
 from actors import messages as m
@@ -246,3 +246,24 @@ def test_ephemeral_input_waits_for_no_disk(open_plane: OpenPlane, disk: FrozenDi
     disk.thaw()
     agent.release()
     assert result_of(submitted.completion).kind is CompletionKind.COMPLETED
+
+
+@pytest.mark.parametrize("end", ["stop", "destroy"])
+def test_a_run_that_is_ended_while_its_staging_is_written_is_never_called(
+    open_plane: OpenPlane, disk: FrozenDisk, end: str
+) -> None:
+    agent = Agent()
+    plane = open_plane(agent, store=disk)
+    plane.register_many(["a", "b"])
+    disk.freeze()
+    submitted = plane.submit("a", prompt())
+    assert disk.stuck.wait(WAIT_S)
+    ended = tell(plane, "a", CONTROL[end]())
+    decided(plane, "a")
+    disk.thaw()
+    assert result_of(ended).inputs_abandoned == 1
+    assert result_of(submitted.accepted).is_accepted
+    assert result_of(submitted.completion).kind is CompletionKind.RUNTIME_TERMINATED
+    assert result_of(plane.submit("b", prompt("other")).completion).result == "re: other"
+    plane.stop()
+    assert agent.texts == ["other"]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
     Called,
     Hooked,
+    OpenPlane,
     code_of,
     decided,
     events_until,

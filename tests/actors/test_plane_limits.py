@@ -5,17 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import OpenPlane
-from plane_builders import (
-    Agent,
-    FrozenDisk,
-    WAIT_S,
-    decided,
-    error_of,
-    prompt,
-    result_of,
-    tell,
-)
+from plane_builders import WAIT_S, Agent, OpenPlane, decided, error_of, prompt, result_of, tell
+from plane_stores import FrozenDisk
 
 from actors import messages as m
 from actors.replies import Reply

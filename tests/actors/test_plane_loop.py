@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
     Called,
     Hooked,
+    OpenPlane,
     decided,
     phase_of,
     progress,

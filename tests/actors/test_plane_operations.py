@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
     Hooked,
+    OpenPlane,
     phase_of,
     progress,
     prompt,

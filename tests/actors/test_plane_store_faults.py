@@ -14,23 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenPlane
+from attrs import evolve
 from plane_builders import (
     WAIT_S,
     Agent,
     Called,
-    FaultyDisk,
-    FrozenDisk,
-    StoreProxy,
+    OpenPlane,
     decided,
     error_of,
+    next_event,
     prompt,
     result_of,
 )
+from plane_stores import FaultyDisk, FrozenDisk, StoreProxy
 
 from actors import ControlPlane
 from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState
 from meerkat.errors import ApplyFailed, CommitUnknown, Fenced, RuntimeControlPlaneError, StoreError
+from meerkat.event_log import first_sequence
 from meerkat.input_lifecycle import InputState
 from meerkat.outcomes import CompletionKind
 from meerkat.store import Batch, RuntimeStore, SqliteStore
@@ -44,7 +45,7 @@ WAYS: dict[str, tuple[Callable[[], BaseException], bool]] = {
     "unknown, and happened": (lambda: CommitUnknown("I/O error"), True),
     "a defect before": (lambda: RuntimeError("binding"), False),
     "a defect after": (lambda: RuntimeError("binding"), True),
-    "out of memory after": (lambda: MemoryError(), True),
+    "out of memory after": (MemoryError, True),
 }
 
 
@@ -195,6 +196,23 @@ def test_a_fenced_driver_gives_its_runtime_up(open_plane: OpenPlane, path: Path)
     assert plane.runtime_state("b") is RuntimeState.IDLE
     assert plane.recover("a").inputs_recovered == 1
     assert plane.runtime_state("a") is RuntimeState.IDLE
+
+
+def test_after_somebody_else_had_the_runtime_events_go_on_above_theirs(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    store = SqliteStore(path)
+    plane = open_plane(store=store)
+    plane.register("a")
+    row = store.load_runtime(A)
+    assert row is not None
+    store.commit(Batch(runtime=evolve(row, fence=row.fence + 5), expected_fence=row.fence))
+    with pytest.raises(Fenced):
+        plane.ingest("a", prompt())
+    plane.recover("a")
+    with plane.subscribe("a") as events:
+        plane.ingest("a", prompt())
+        assert next_event(events).sequence > first_sequence(row.fence + 5) - 1
 
 
 def test_one_bad_batch_does_not_fail_its_neighbours(open_plane: OpenPlane, path: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
     Called,
     FakeClock,
-    FrozenDisk,
+    OpenPlane,
     decided,
     events_until,
     phase_of,
@@ -22,6 +21,7 @@ from plane_builders import (
     tell,
     unregistering,
 )
+from plane_stores import FrozenDisk
 
 from actors import ControlPlane
 from actors import messages as m
@@ -108,10 +108,15 @@ def test_unregistered_is_not_resumed_and_comes_back_with_its_work(
     quiet_plane.stop()
     assert SqliteStore(path).runtimes_with_work() == []
     agent = Agent()
-    again = open_plane(agent)
+    asked = open_plane(agent)
     with pytest.raises(RuntimeNotFound):
-        again.runtime_state("a")
+        asked.runtime_state("a")
+    asked.stop()
     assert agent.calls == []
+    stored = SqliteStore(path).load_input(LogicalRuntimeId("a"), offered.id)
+    assert stored is not None
+    assert stored.attempt_count == 0
+    again = open_plane(agent)
     again.register("a")
     assert result_of(again.completion("a", offered.id)).result == "re: kept"
     assert again.ingest("a", prompt(idempotency_key="k")).existing_id == offered.id

@@ -103,7 +103,8 @@ def counts_of(output: str) -> tuple[int, ...]:
 
 def environment(**more: str) -> dict[str, str]:
     """An environment in which the project is found from any folder."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "FORCE_COLOR")}
+    own = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TERM")
+    kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 

@@ -86,6 +86,28 @@ def test_a_stop_is_clean_and_the_next_run_completes_the_rest(
     assert sorted(lines_in(job / "runs.log")) == [f"k{n:03}" for n in range(INPUTS)]
 
 
+def test_a_stop_in_the_middle_of_the_file_makes_no_noise(folder: Path) -> None:
+    lines = [prompt(f"r{n % 4}", f"k{n:04}") for n in range(3_000)]
+    write_inputs(folder / "i.jsonl", lines)
+    process = start(*ARGUMENTS, cwd=folder)
+    wait_until(lambda: len(lines_in(folder / "runs.log")) > 9, "some runs")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    first = summary_of(out)
+    assert process.returncode == 130
+    assert len(err.splitlines()) == 3
+    second = meerkat(*ARGUMENTS, cwd=folder)
+    summary = summary_of(second.stdout)
+    assert second.returncode == 0
+    assert first["completed"] + summary["completed"] == 3_000
+    assert summary["accepted"] + summary["deduplicated"] == 3_000
+    ran = lines_in(folder / "runs.log")
+    assert sorted(ran) == [f"k{n:04}" for n in range(3_000)]
+    for rest in range(4):
+        mine = [text for text in ran if int(text[1:]) % 4 == rest]
+        assert mine == sorted(mine)
+
+
 def test_a_stop_lets_the_runs_in_hand_end(job: Path) -> None:
     process = start(*ARGUMENTS, cwd=job, RUN_S="1")
     wait_until(lambda: len(lines_in(job / "runs.log")) == 2, "two runs")

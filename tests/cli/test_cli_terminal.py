@@ -122,6 +122,7 @@ def test_lines_are_few(tmp_path: Path) -> None:
 # --- a reader that goes away ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -133,7 +134,7 @@ def test_lines_are_few(tmp_path: Path) -> None:
     ],
 )
 def test_a_pipe_that_is_closed_early_makes_no_noise(
-    folder: Path, arguments: tuple[str, ...]
+    folder: Path, arguments: tuple[str, ...], unbuffered: str
 ) -> None:
     write_inputs(folder / "i.jsonl", [prompt("a", "1", content="x" * 200_000)])
     assert meerkat("run", "i.jsonl", cwd=folder).returncode == 0
@@ -142,7 +143,7 @@ def test_a_pipe_that_is_closed_early_makes_no_noise(
     done = subprocess.run(
         command_of(*arguments),
         cwd=folder,
-        env=environment(),
+        env=environment(PYTHONUNBUFFERED=unbuffered),
         stdin=subprocess.DEVNULL,
         stdout=writer,
         stderr=subprocess.PIPE,
@@ -154,14 +155,15 @@ def test_a_pipe_that_is_closed_early_makes_no_noise(
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_a_closed_standard_error_does_not_stop_the_job(folder: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_standard_error_does_not_stop_the_job(folder: Path, unbuffered: str) -> None:
     write_inputs(folder / "i.jsonl", [prompt("a", "1"), *["garbage"] * 50, prompt("a", "2")])
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
         command_of("run", "i.jsonl", "--json"),
         cwd=folder,
-        env=environment(),
+        env=environment(PYTHONUNBUFFERED=unbuffered),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=writer,
@@ -190,3 +192,21 @@ def test_a_full_disk_under_the_output_is_told(folder: Path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "meerkat: cannot write: No space left on device\n"
+
+
+def test_wrong_usage_with_nobody_to_read_it(folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for arguments in (["run", "missing.jsonl"], ["show", "a"]):
+        done = subprocess.run(
+            command_of(*arguments),
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in (2, 3)
+    os.close(writer)

@@ -104,7 +104,10 @@ sources = st.one_of(
     st.just(Operator()),
     st.just(System()),
     st.builds(
-        Peer, peer_id=json_text, display_identity=optional(json_text), runtime_id=optional(runtime_ids)
+        Peer,
+        peer_id=json_text,
+        display_identity=optional(json_text),
+        runtime_id=optional(runtime_ids),
     ),
     st.builds(Flow, flow_id=json_text, step_index=counts),
     st.builds(External, source_name=json_text),
@@ -176,13 +179,12 @@ decisions = st.builds(
     emit_operator_content=st.booleans(),
     policy_version=counts.map(PolicyVersion),
 )
+_EXHAUSTED = lifecycle.AbandonCause.MAX_ATTEMPTS_EXHAUSTED
 abandon_reasons = st.one_of(
-    st.sampled_from(
-        [c for c in lifecycle.AbandonCause if c is not lifecycle.AbandonCause.MAX_ATTEMPTS_EXHAUSTED]
-    ).map(lifecycle.AbandonReason),
-    counts.map(
-        lambda n: lifecycle.AbandonReason(lifecycle.AbandonCause.MAX_ATTEMPTS_EXHAUSTED, n)
+    st.sampled_from([c for c in lifecycle.AbandonCause if c is not _EXHAUSTED]).map(
+        lifecycle.AbandonReason
     ),
+    counts.map(lambda attempts: lifecycle.AbandonReason(_EXHAUSTED, attempts)),
 )
 terminal_outcomes = st.one_of(
     st.just(lifecycle.ConsumedOutcome()),

@@ -225,9 +225,10 @@ def test_idempotency_comes_before_policy() -> None:
     known = prompt(idempotency_key="K")
     runtime.admit(known)
     memory = RuntimeMemory(
-        runtime.memory.runtime_id, durable=False, head=runtime.memory.head, rules=Rules(
-            policy=NeverAsked()
-        )
+        runtime.memory.runtime_id,
+        durable=False,
+        head=runtime.memory.head,
+        rules=Rules(policy=NeverAsked()),
     )
     memory.ledger.put(runtime.state(known.id))
     command = kernel.AcceptInput(prompt(idempotency_key="K"), b"")

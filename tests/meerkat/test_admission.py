@@ -94,9 +94,7 @@ def test_ephemeral_is_legal_for_every_kind(build: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["queue", "steer"])
-def test_acc_11_progress_takes_no_handling_mode(
-    driver: EphemeralRuntimeDriver, mode: str
-) -> None:
+def test_acc_11_progress_takes_no_handling_mode(driver: EphemeralRuntimeDriver, mode: str) -> None:
     outcome = driver.accept_input(progress(handling_mode=mode))
     assert isinstance(outcome, Rejected)
     assert isinstance(outcome.reason, PeerHandlingModeInvalid)
@@ -215,7 +213,8 @@ def test_payload_limit_counts_encoded_bytes() -> None:
     size = len(to_json(offered))
     assert len(encode_input(offered, size + 1)) == size
     assert len(encode_input(offered, size)) == size
-    with pytest.raises(InputValidationFailed, match=f"{size} bytes is over the limit of {size - 1}"):
+    said = f"{size} bytes is over the limit of {size - 1}"
+    with pytest.raises(InputValidationFailed, match=said):
         encode_input(offered, size - 1)
 
 

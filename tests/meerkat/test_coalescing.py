@@ -72,9 +72,7 @@ def test_a_queue_lane_key_supersedes_the_queued_one(runtime: Runtime, build: Any
     assert runtime.lane(Lane.QUEUE) == [between.id, newer.id]
     assert runtime.state(newer.id).admission_sequence == 2
     told = [emit.event for emit in effects_of(done, kernel.Emit)]
-    assert told[1] == InputLifecycleEvent(
-        told[1].code, older.id, related_input_id=newer.id
-    )
+    assert told[1] == InputLifecycleEvent(told[1].code, older.id, related_input_id=newer.id)
     assert codes_of(done) == ["input.accepted", "input.superseded", "input.queued"]
 
 

@@ -93,7 +93,7 @@ def test_a_word_is_one_of_its_words(value: Any) -> None:
         "2026-02-30T03:04:05Z",
         "2026-01-02T25:04:05Z",
         "2026-01-02t03:04:05z",
-        "２026-01-02T03:04:05Z",
+        "\uff12026-01-02T03:04:05Z",
         1767322800,
         None,
     ],
@@ -164,8 +164,7 @@ def test_a_tag_beside_a_record_without_one_is_unknown() -> None:
     [
         b'{"input_type":"prompt","content":"a","content":"b"}',
         b'{"input_type":"prompt","content":"a","source":{"type":"operator","type":"operator"}}',
-        b'{"input_type":"external_event","event_type":"e","source":{"type":"system"},'
-        b'"payload":{"deep":[{"k":1,"k":1}]}}',
+        b'{"input_type":"operation","event":{"deep":[{"k":1,"k":1}]}}',
         b'{"input_type":"prompt","content":"a","\\u0063ontent":"b"}',
     ],
 )
@@ -211,8 +210,10 @@ def test_integers_beyond_their_bounds_are_refused(text: str) -> None:
     reject(RecoveryReport, f'{{"inputs_recovered":{text}}}')
 
 
-@pytest.mark.parametrize(("levels", "fits"), [(31, True), (32, True), (33, False), (100_000, False)])
-def test_depth_is_32(levels: int, fits: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    ("levels", "fits"), [(31, True), (32, True), (33, False), (100_000, False)]
+)
+def test_depth_is_32(levels: int, fits: bool) -> None:
     data = envelope("[" * levels + "]" * levels)
     if fits:
         assert from_json(Input, data).payload == event(nested(levels)).payload  # type: ignore[attr-defined]

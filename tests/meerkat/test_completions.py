@@ -84,9 +84,7 @@ def test_cmp_13_a_cancelled_run(runtime: Runtime) -> None:
 def test_displaced_names_the_input_that_took_its_place(
     phase: InputPhase, displaced: InputId
 ) -> None:
-    assert completion_of(state_in(phase)) == CompletionOutcome(
-        K.DISPLACED, displaced_by=displaced
-    )
+    assert completion_of(state_in(phase)) == CompletionOutcome(K.DISPLACED, displaced_by=displaced)
 
 
 @pytest.mark.parametrize(

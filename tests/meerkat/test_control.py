@@ -215,7 +215,7 @@ def test_a_stopped_runtime_retires() -> None:
     [(False, False, S.IDLE), (True, False, S.ATTACHED), (True, True, S.IDLE)],
 )
 def test_recycle_keeps_all_pending_work_in_order(
-    attached: bool, retired: bool, after: RuntimeState  # noqa: FBT001
+    attached: bool, retired: bool, after: RuntimeState
 ) -> None:
     runtime = Runtime(attached=attached)
     ids = runtime.admit(prompt(), message(), prompt())

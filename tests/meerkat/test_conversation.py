@@ -248,7 +248,7 @@ def test_a_negative_count_is_refused() -> None:
 def test_messages_json_cannot_carry_are_refused(value: Any) -> None:
     conversation = Session(USER)
     for output in (RunOutput(append=[{"x": value}]), RunOutput(messages=[{"x": value}])):
-        with pytest.raises(ValueError):  # noqa: PT011
+        with pytest.raises(ValueError):
             conversation.plan(output)
     assert conversation.messages() == [USER]
 

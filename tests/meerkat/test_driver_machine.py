@@ -1,18 +1,11 @@
-"""The driver in memory against the invariants of semantics.md, section 14, under any steps.
-
-The machine keeps what only an observer can know: which input a key names, how inputs
-ended, which receipts a run has written, and in which order inputs were first staged.
-"""
+"""The driver in memory under any steps: every invariant holds after every one of them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 
 from builders import (
-    Clock,
     continuation,
     event,
     message,
@@ -23,38 +16,16 @@ from builders import (
     step,
     terminal,
 )
+from driver_observer import LIMITS, DriverObserver, S
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from meerkat import (
-    Accepted,
-    Deduplicated,
-    EphemeralRuntimeDriver,
-    Input,
-    InputId,
-    InputPhase,
-    InputState,
-    Rejected,
-    RunBoundaryReceipt,
-    RunId,
-    RunOutput,
-    RuntimeState,
-)
-from meerkat.errors import MeerkatError, RunRefused
-from meerkat.input_lifecycle import AbandonCause, AbandonedOutcome
-from meerkat.kernel.memory import Rules
-from meerkat.limits import Limits
+from meerkat import Accepted, Deduplicated, Input, InputPhase, Rejected, RunId, RunOutput
+from meerkat.errors import RunRefused
 from meerkat.policy import Lane
 from meerkat.reports import RecoveryReport
 
-LIMITS = Limits(max_attempts=2, pending_inputs_max=8)
 BUILDERS: list[Callable[..., Input]] = [
     prompt,
     message,
@@ -69,74 +40,31 @@ BUILDERS: list[Callable[..., Input]] = [
     lambda **header: progress(handling_mode="steer", **header),
     lambda **header: terminal("", **header),
 ]
-CONTROLS = ["attach_executor", "detach_executor", "retire", "recycle", "reset", "stop", "recover"]
+STEERED = [progress, BUILDERS[9]]
+offers = st.tuples(
+    st.sampled_from(BUILDERS),
+    st.fixed_dictionaries(
+        {
+            "idempotency_key": st.sampled_from([None] * 6 + list("abcdef")),
+            "supersession_key": st.sampled_from([None, None, "x", "y"]),
+            "durability": st.sampled_from(["durable"] * 4 + ["ephemeral", "derived"]),
+        }
+    ),
+)
+CONTROLS = ["attach_executor", "detach_executor", "recycle", "recover"]
+ENDINGS = ["retire", "stop", "reset", "destroy"]
+FAILURES = ["fail_run", "fail_run", "fail_run", "fail_run_for_good", "cancel_run"]
 
 
-def digest_of(messages: list[Any]) -> str:
-    text = json.dumps(messages, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class DriverMachine(RuleBasedStateMachine):
+class DriverMachine(DriverObserver):
     """Any steps at all; a step that is refused must have changed nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.driver = EphemeralRuntimeDriver("agent-1", rules=Rules(limits=LIMITS), now=Clock())
-        self.known: dict[InputId, InputState] = {}
-        self.keys: dict[str, InputId] = {}
-        self.receipts: dict[RunId, list[RunBoundaryReceipt]] = {}
-        self.messages: list[dict[str, Any]] = []
-        self.first_staged: dict[Lane, list[int]] = {lane: [] for lane in Lane}
-        self.over: list[RunId] = []
-        self.next_event = 1
+    @rule(offers=st.lists(offers, min_size=1, max_size=4))
+    def accept(self, offers: list[tuple[Callable[..., Input], dict[str, Any]]]) -> None:
+        for build, header in offers:
+            self.accept_one(build(**header), header["idempotency_key"])
 
-    # --- looking --------------------------------------------------------------------
-
-    def state(self, input_id: InputId) -> InputState:
-        state = self.driver.input_state(input_id)
-        assert state is not None
-        return state
-
-    def active(self) -> set[InputId]:
-        return {each for each in self.known if not self.state(each).is_terminal}
-
-    def looks(self) -> tuple[Any, ...]:
-        """Everything a refused step must leave as it was."""
-        return (
-            self.driver.runtime_state(),
-            self.driver.current_run_id,
-            {each: self.driver.input_state(each) for each in self.known},
-            self.driver.active_input_ids(),
-            [self.driver.waiting_input_ids(lane) for lane in Lane],
-        )
-
-    def attempt(self, call: Callable[[], Any]) -> Any:
-        """Invariant 1. Gives None for a refused step."""
-        before = self.looks()
-        try:
-            return call()
-        except MeerkatError:
-            assert self.looks() == before
-            assert self.driver.drain_events() == []
-            return None
-
-    # --- steps ----------------------------------------------------------------------
-
-    @rule(
-        build=st.sampled_from(BUILDERS),
-        key=st.sampled_from([None, "a", "b", "c"]),
-        scope=st.sampled_from([None, None, "x", "y"]),
-        durability=st.sampled_from(["durable", "durable", "ephemeral", "derived"]),
-    )
-    def accept(
-        self,
-        build: Callable[..., Input],
-        key: str | None,
-        scope: str | None,
-        durability: str,
-    ) -> None:
-        offered = build(idempotency_key=key, supersession_key=scope, durability=durability)
+    def accept_one(self, offered: Input, key: str | None) -> None:
         outcome = self.attempt(lambda: self.driver.accept_input(offered))
         if isinstance(outcome, Accepted):
             assert key not in self.keys
@@ -151,6 +79,12 @@ class DriverMachine(RuleBasedStateMachine):
             assert self.driver.input_state(offered.id) is None
         assert outcome is None or isinstance(outcome, Accepted | Deduplicated | Rejected)
 
+    @rule(builds=st.lists(st.sampled_from(STEERED), min_size=1, max_size=3))
+    @precondition(lambda self: self.driver.runtime_state() is S.RUNNING)
+    def steer(self, builds: list[Callable[..., Input]]) -> None:
+        for build in builds:
+            self.accept_one(build(), None)
+
     @rule(again=st.integers(0, 10**6))
     @precondition(lambda self: bool(self.known))
     def accept_a_known_id(self, again: int) -> None:
@@ -159,6 +93,7 @@ class DriverMachine(RuleBasedStateMachine):
         assert outcome is None or outcome.existing_id == input_id
 
     @rule()
+    @precondition(lambda self: self.driver.active_input_ids())
     def start(self) -> None:
         run_id = RunId.new()
         staged = self.attempt(lambda: self.driver.start_run(run_id))
@@ -171,17 +106,10 @@ class DriverMachine(RuleBasedStateMachine):
             if state.attempt_count == 1:
                 self.note_first_staging(state)
 
-    def note_first_staging(self, state: InputState) -> None:
-        """Invariant 12."""
-        assert state.policy is not None
-        assert state.policy.lane is not None
-        order = self.first_staged[state.policy.lane]
-        assert state.admission_sequence is not None
-        assert not order or order[-1] < state.admission_sequence
-        order.append(state.admission_sequence)
-
     @rule(taken=st.integers(1, 8), texts=st.lists(st.text(max_size=3), max_size=2))
-    @precondition(lambda self: self.driver.current_run_id is not None)
+    @precondition(
+        lambda self: self.driver.current_run_id and self.driver.waiting_input_ids(Lane.STEER)
+    )
     def commit_a_boundary(self, taken: int, texts: list[str]) -> None:
         run_id = self.driver.current_run_id
         assert run_id is not None
@@ -197,25 +125,9 @@ class DriverMachine(RuleBasedStateMachine):
                 self.note_first_staging(self.state(input_id))
         self.check_receipt(receipt, ids, append)
 
-    def check_receipt(
-        self, receipt: RunBoundaryReceipt, ids: tuple[InputId, ...], append: list[Any]
-    ) -> None:
-        """Invariant 9."""
-        self.messages += append
-        written = self.receipts.setdefault(receipt.run_id, [])
-        assert receipt.sequence == len(written)
-        written.append(receipt)
-        assert receipt.contributing_input_ids == ids
-        assert receipt.conversation_digest == digest_of(self.messages)
-        assert receipt.message_count == len(self.messages)
-        for input_id in ids:
-            state = self.state(input_id)
-            assert (state.phase, state.last_run_id) == (InputPhase.CONSUMED, receipt.run_id)
-            assert state.last_boundary_sequence == receipt.sequence
-
     @rule(texts=st.lists(st.text(max_size=3), max_size=2), whole=st.booleans())
     @precondition(lambda self: self.driver.current_run_id is not None)
-    def complete(self, texts: list[str], whole: bool) -> None:  # noqa: FBT001
+    def complete(self, texts: list[str], whole: bool) -> None:
         run_id = self.driver.current_run_id
         assert run_id is not None
         ids = self.contributors()
@@ -224,9 +136,9 @@ class DriverMachine(RuleBasedStateMachine):
         output = RunOutput(messages=extended) if whole else RunOutput(append=append)
         receipt = self.driver.complete_run(run_id, output)
         self.check_receipt(receipt, ids, append)
-        self.over.append(run_id)
+        self.run_is_over(run_id)
 
-    @rule(end=st.sampled_from(["fail_run", "fail_run_for_good", "cancel_run"]))
+    @rule(end=st.sampled_from(FAILURES))
     @precondition(lambda self: self.driver.current_run_id is not None)
     def end_badly(self, end: str) -> None:
         run_id = self.driver.current_run_id
@@ -239,7 +151,7 @@ class DriverMachine(RuleBasedStateMachine):
             assert state.attempt_count == attempts
             back = end == "fail_run" and attempts < LIMITS.max_attempts
             assert state.phase is (InputPhase.QUEUED if back else InputPhase.ABANDONED)
-        self.over.append(run_id)
+        self.run_is_over(run_id)
 
     @rule()
     @precondition(lambda self: bool(self.over))
@@ -257,18 +169,26 @@ class DriverMachine(RuleBasedStateMachine):
     def control(self, control: str) -> None:
         self.take_control(control)
 
-    @rule(hesitation=st.integers(0, 4))
-    def destroy(self, hesitation: int) -> None:
-        if hesitation == 0:
-            self.take_control("destroy")
+    @rule(ending=st.sampled_from(ENDINGS), hesitation=st.integers(1, 8))
+    def end(self, ending: str, hesitation: int) -> None:
+        """Rarely: what comes after it is mostly refusals."""
+        if hesitation == 1:
+            self.take_control(ending)
+
+    @rule()
+    @precondition(lambda self: self.driver.runtime_state() in (S.RETIRED, S.STOPPED))
+    def revive(self) -> None:
+        self.take_control("reset")
+        assert self.driver.runtime_state() is S.IDLE
 
     def take_control(self, control: str) -> None:
         """Invariants 6 and 10."""
         active, run_id = self.active(), self.driver.current_run_id
-        running = self.driver.runtime_state() is RuntimeState.RUNNING
+        running = self.driver.runtime_state() is S.RUNNING
         report = self.attempt(getattr(self.driver, control))
         gone = {each for each in active if self.state(each).phase is InputPhase.ABANDONED}
         assert len(gone) == getattr(report, "inputs_abandoned", 0)
+        self.retiring = running and (control == "retire" or self.retiring)
         if control in ("stop", "destroy") and report is not None:
             assert gone == active
             if run_id is not None:
@@ -281,78 +201,8 @@ class DriverMachine(RuleBasedStateMachine):
             assert report.inputs_recovered == len(active)
             assert self.driver.recover() == RecoveryReport(inputs_recovered=len(active))
 
-    def contributors(self) -> tuple[InputId, ...]:
-        run_id = self.driver.current_run_id
-        staged = [
-            self.state(each)
-            for each in self.known
-            if self.state(each).phase is InputPhase.STAGED
-        ]
-        assert all(state.last_run_id == run_id for state in staged)
-        staged.sort(key=lambda state: state.admission_sequence or 0)
-        return tuple(state.input_id for state in staged)
-
-    # --- what is true after every step ----------------------------------------------
-
-    @invariant()
-    def histories_only_grow_and_ends_are_final(self) -> None:
-        """Invariant 2, and what a terminal input may hold."""
-        for input_id, before in self.known.items():
-            state = self.state(input_id)
-            if before.is_terminal:
-                assert state == before
-            assert state.history[: len(before.history)] == before.history
-            assert state.history[-1].to_phase is state.phase
-            assert (state.terminal_outcome is not None) == state.is_terminal
-            assert (state.input is None) == state.is_terminal
-            self.known[input_id] = state
-
-    @invariant()
-    def a_key_names_one_input(self) -> None:
-        """Invariant 3."""
-        claimed = [s.idempotency_key.value for s in self.known.values() if s.idempotency_key]
-        assert sorted(claimed) == sorted(self.keys)
-
-    @invariant()
-    def lanes_and_contributors_make_up_what_is_active(self) -> None:
-        """Invariant 4."""
-        active, lanes = self.active(), [self.driver.waiting_input_ids(lane) for lane in Lane]
-        waiting = [*lanes[0], *lanes[1]]
-        assert len(set(waiting)) == len(waiting)
-        assert set(waiting) == {e for e in active if self.state(e).phase is InputPhase.QUEUED}
-        assert active == {*waiting, *self.contributors()}
-        assert set(self.driver.active_input_ids()) == active
-        for ids in (self.driver.active_input_ids(), *lanes):
-            sequences = [self.state(each).admission_sequence for each in ids]
-            assert sequences == sorted(sequences)  # type: ignore[type-var]
-        assert len(active) <= LIMITS.pending_inputs_max
-
-    @invariant()
-    def running_means_a_run_with_contributors(self) -> None:
-        """Invariant 5."""
-        running = self.driver.runtime_state() is RuntimeState.RUNNING
-        assert running == (self.driver.current_run_id is not None)
-        assert running == bool(self.contributors())
-
-    @invariant()
-    def attempts_are_bounded(self) -> None:
-        """Invariant 11."""
-        for state in self.known.values():
-            assert state.attempt_count <= LIMITS.max_attempts
-            outcome = state.terminal_outcome
-            if isinstance(outcome, AbandonedOutcome):
-                exhausted = outcome.reason.cause is AbandonCause.MAX_ATTEMPTS_EXHAUSTED
-                assert not exhausted or outcome.reason.attempts == state.attempt_count
-
-    @invariant()
-    def events_are_dense(self) -> None:
-        """Invariant 13."""
-        for envelope in self.driver.drain_events():
-            assert envelope.sequence == self.next_event
-            self.next_event += 1
-
 
 def test_any_steps_keep_the_invariants() -> None:
     run_state_machine_as_test(
-        DriverMachine, settings=settings(max_examples=150, stateful_step_count=40)
+        DriverMachine, settings=settings(max_examples=200, stateful_step_count=50)
     )

@@ -43,7 +43,7 @@ def test_eph_01_staging_empties_the_lane(driver: EphemeralRuntimeDriver) -> None
 
 @pytest.mark.parametrize("attached", [False, True])
 def test_eph_02_completing_consumes_and_returns(
-    driver: EphemeralRuntimeDriver, attached: bool  # noqa: FBT001
+    driver: EphemeralRuntimeDriver, attached: bool
 ) -> None:
     if attached:
         driver.attach_executor()

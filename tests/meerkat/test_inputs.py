@@ -289,7 +289,7 @@ def test_a_wrong_type_is_refused_when_built(build: Any) -> None:
     ],
 )
 def test_a_wrong_range_is_refused_when_built(build: Any) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - each field words its own
+    with pytest.raises(ValueError):
         build()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from builders import Runtime, effects_of, message, progress, prompt, terminal
 
@@ -81,7 +83,7 @@ def test_que_10_signals_are_ordered_and_accumulate() -> None:
         Signal.REQUEST_IMMEDIATE_PROCESSING,
     ]
     assert sorted(Signal) == ordered
-    assert all(weak < strong for weak, strong in zip(ordered, ordered[1:], strict=False))
+    assert all(weak < strong for weak, strong in pairwise(ordered))
     assert [signal.should_wake for signal in ordered] == [False, True, True, True]
     assert [signal.should_interrupt for signal in ordered] == [False, False, True, True]
     assert [signal.should_process_now for signal in ordered] == [False, False, False, True]

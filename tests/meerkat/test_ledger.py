@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from builders import (
     START,
@@ -59,9 +58,7 @@ def test_led_05_recovery_keeps_the_durable_row_alone() -> None:
     row = store.load_runtime(first.runtime_id)
     assert row is not None
     stray = state_in(InputPhase.QUEUED, prompt(durability="ephemeral"), sequence=9)
-    store.commit(
-        Batch(runtime=row, expected_fence=row.fence, inputs=(InputRow(stray, b"{}"),))
-    )
+    store.commit(Batch(runtime=row, expected_fence=row.fence, inputs=(InputRow(stray, b"{}"),)))
     second = PersistentRuntimeDriver("agent-1", store, now=Clock())
     assert second.recover().inputs_recovered == 1
     assert second.active_input_ids() == [durable.id]

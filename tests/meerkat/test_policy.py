@@ -97,8 +97,6 @@ def test_pol_06_operation() -> None:
     assert resolved(operation()) == (IGNORED, "none", "none", False)
 
 
-
-
 def moded(build: Any, mode: str) -> Input:
     if build in (prompt, step):
         built: Input = build(turn_metadata={"handling_mode": mode})

@@ -86,7 +86,7 @@ def test_every_phase_a_crash_can_leave(
     command: kernel.Recover,
     becomes: InputPhase,
     requeued: int,
-    changed: bool,  # noqa: FBT001
+    changed: bool,
 ) -> None:
     before = state_in(found)
     runtime = holding(before)
@@ -113,9 +113,7 @@ def test_every_phase_a_crash_can_leave(
         assert (after.last_run_id, after.last_boundary_sequence) == (RUN, 0)
 
 
-@pytest.mark.parametrize(
-    "phase", [P.CONSUMED, P.SUPERSEDED, P.COALESCED, P.ABANDONED], ids=str
-)
+@pytest.mark.parametrize("phase", [P.CONSUMED, P.SUPERSEDED, P.COALESCED, P.ABANDONED], ids=str)
 def test_terminal_rows_are_untouched(phase: InputPhase) -> None:
     before = state_in(phase)
     runtime = holding(before)
@@ -167,7 +165,7 @@ def test_a_receipt_counts_for_its_own_run_and_sequence_alone() -> None:
 def test_rec_02_a_lost_lane_is_projected_again() -> None:
     queued = state_in(P.QUEUED)
     runtime = holding(queued)
-    lanes = runtime.memory.ledger._lanes  # noqa: SLF001 - the loss is the point
+    lanes = runtime.memory.ledger._lanes
     lanes[Lane.QUEUE].leave(queued)
     assert runtime.lane(Lane.QUEUE) == []
     assert recovered(runtime, NO_STORE) == RecoveryReport(inputs_recovered=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Set
+from collections.abc import Iterable
 from typing import Any, Final
 
 NEVER: Final = 10**9
@@ -18,7 +18,7 @@ class FaultyBinding:
         self._fail_at: frozenset[int] = frozenset()
         self._after = after
 
-    def arm(self, fail_at: Set[int]) -> None:
+    def arm(self, fail_at: Iterable[int]) -> None:
         """Fail the calls of these numbers, counted from now."""
         self.calls, self.failed, self._fail_at = 0, [], frozenset(fail_at)
 

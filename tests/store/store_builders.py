@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -55,16 +56,14 @@ def input_id(number: int) -> InputId:
 def prompt(number: int, key: str | None = None, **header: Any) -> PromptInput:
     """The prompt whose id is ``number``."""
     text = header.pop("text", f"prompt {number}")
-    return PromptInput(
-        text, id=input_id(number), timestamp=START, idempotency_key=key, **header
-    )
+    return PromptInput(text, id=input_id(number), timestamp=START, idempotency_key=key, **header)
 
 
 _LATER: dict[InputPhase, Callable[[InputState], InputState]] = {
     InputPhase.STAGED: lambda s: lifecycle.stage_for_run(s, START, run_id=RUN),
     InputPhase.APPLIED: lambda s: lifecycle.mark_applied(s, START, run_id=RUN),
-    InputPhase.APPLIED_PENDING_CONSUMPTION: lambda s: (
-        lifecycle.mark_applied_pending_consumption(s, START, sequence=0)
+    InputPhase.APPLIED_PENDING_CONSUMPTION: lambda s: lifecycle.mark_applied_pending_consumption(
+        s, START, sequence=0
     ),
     InputPhase.CONSUMED: lambda s: lifecycle.consume(s, START),
 }
@@ -156,6 +155,10 @@ def driver_over(store: RuntimeStore, *, recovered: bool = True) -> PersistentRun
     if known and recovered:
         driver.recover()
     return driver
+
+
+QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""A folder in memory for tests that open very many files, and need no disk."""
 
 
 # --- below the store --------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Child:
         try:
             work(self)
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told to the parent
             self.say("error " + traceback.format_exc().replace("\n", "\\n"))
         finally:
             os._exit(status)

@@ -43,8 +43,8 @@ TAMPER = {
         f"UPDATE inputs SET state = replace(state, '0001\"', '0002\"') {ROW}"
     ),
     "coerced field": f"UPDATE inputs SET state = replace(state, '\"attempt_count\":0', "
-    f"'\"attempt_count\":\"0\"') {ROW}",
-    "duplicate field": f"UPDATE inputs SET state = '{{\"phase\":\"queued\",' "
+    f'\'"attempt_count":"0"\') {ROW}',
+    "duplicate field": f'UPDATE inputs SET state = \'{{"phase":"queued",\' '
     f"|| substr(state, 2) {ROW}",
     "unknown field": f"UPDATE inputs SET state = '{{\"extra\":1,' || substr(state, 2) {ROW}",
     "unknown version": f"UPDATE inputs SET state = replace(state, "
@@ -56,7 +56,7 @@ TAMPER = {
     "terminal without outcome": f"UPDATE inputs SET phase = 'consumed', "
     f"state = json_set(state, '$.phase', 'consumed') {ROW}",
     "outcome, yet queued": f"UPDATE inputs SET state = json_set(state, '$.terminal_outcome', "
-    f"json('{{\"outcome_type\":\"consumed\"}}')) {ROW}",
+    f'json(\'{{"outcome_type":"consumed"}}\')) {ROW}',
 }
 
 
@@ -128,9 +128,7 @@ def test_rec_13_a_state_that_contradicts_itself_is_refused(store: RuntimeStore, 
 
 
 def test_rec_13_a_sound_terminal_row_is_kept_as_it_is(store: RuntimeStore) -> None:
-    exhausted = row_of(
-        prompt(1), InputPhase.ABANDONED, terminal_outcome=EXHAUSTED, attempt_count=2
-    )
+    exhausted = row_of(prompt(1), InputPhase.ABANDONED, terminal_outcome=EXHAUSTED, attempt_count=2)
     store.commit(batch(R1, exhausted, row_of(prompt(2), InputPhase.CONSUMED)))
     driver = driver_over(store)
     assert driver.active_input_ids() == []
@@ -171,9 +169,7 @@ def test_an_unsound_runtime_row_is_named(
     assert sqlite_store.runtimes_with_work() == [R1, R2]
 
 
-def test_unsound_receipts_messages_and_ids_are_named(
-    sqlite_store: SqliteStore, path: Path
-) -> None:
+def test_unsound_receipts_messages_and_ids_are_named(sqlite_store: SqliteStore, path: Path) -> None:
     sqlite_store.commit(
         batch(R1, receipts=(receipt(0),), session=(AppendMessages(0, 2, b"[1,2]"),))
     )

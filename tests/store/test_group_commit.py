@@ -95,6 +95,7 @@ def test_two_writers_on_two_connections_never_both_write(path: Path) -> None:
     two.close()
     with pytest.raises(Fenced):
         one.commit(batch(R1, row_of(prompt(1)), after=1))
+    one.close()
     assert read_again(path).load_active_inputs(R1) == []
 
 
@@ -122,6 +123,7 @@ def test_what_is_too_large_for_sqlite_fails_its_own_batch_only(path: Path) -> No
     assert "too big" in refused.text
     assert landed is None
     assert [row.runtime_id for row in store.list_runtimes().items] == [R2]
+    store.close()
 
 
 class Counting:

@@ -112,8 +112,6 @@ def test_thirty_kills_lose_nothing_and_run_nothing_twice(path: Path) -> None:
         check(store, accepted, ran)
         recovered(store)
         check(store, accepted, ran)
-        assert all(
-            state.phase is InputPhase.QUEUED for state in store.load_active_inputs(R1)
-        )
+        assert all(state.phase is InputPhase.QUEUED for state in store.load_active_inputs(R1))
         store.close()
     assert len(accepted) > KILLS

@@ -112,7 +112,7 @@ def test_a_lock_that_cannot_be_taken_or_named_is_a_store_error(
     ):
         with monkeypatch.context() as patched:
             patched.setattr(module, name, fault)
-            with pytest.raises(StoreError, match="sessions.db-owner: No "):
+            with pytest.raises(StoreError, match=r"sessions\.db-owner: No "):
                 store.acquire()
     store.acquire()
     store.close()

@@ -113,7 +113,12 @@ class Failing(MemoryStore):
     error: StoreError | None = None
     happens = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[Batch] = []
+
     def commit(self, batch: Batch) -> None:
+        self.commits.append(batch)
         error, self.error = self.error, None
         if error is None or self.happens:
             super().commit(batch)
@@ -178,10 +183,9 @@ def test_a_live_driver_believes_nothing_after_a_recovery_in_doubt(*, happens: bo
 def test_rec_14_a_stored_running_runtime_is_rewritten_with_its_inputs() -> None:
     store = Failing()
     store.commit(batch(R1, row_of(prompt(1), InputPhase.STAGED), state=RuntimeState.RUNNING))
-    commits: list[Batch] = []
-    keep, store.commit = store.commit, lambda each: (commits.append(each), keep(each))[1]  # type: ignore[assignment]
     driver = driver_over(store)
-    (settling,) = commits
+    settling = store.commits[-1]
+    assert len(store.commits) == 2
     assert settling.runtime.state is RuntimeState.IDLE
     assert [row.state.phase for row in settling.inputs] == [InputPhase.QUEUED]
     assert driver.runtime_state() is RuntimeState.IDLE

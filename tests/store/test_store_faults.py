@@ -6,13 +6,15 @@ CommitUnknown exactly when it was the commit that failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty_binding import FaultyBinding
 from store_builders import (
+    QUICK,
     R1,
     R2,
     R3,
@@ -43,6 +45,12 @@ INPUTS = 3
 WHEN = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=QUICK) as name:
+        yield Path(name)
+
+
 class Host:
     """A host that repeats what raised until it has its answer, and checks each answer."""
 
@@ -58,12 +66,13 @@ class Host:
         failed = len(self.binding.failed)
         try:
             return call()
-        except StoreError as error:
-            newly = self.binding.failed[failed:]
-            assert newly, "an error without a fault"
-            assert isinstance(error, CommitUnknown) is (newly[0] == "COMMIT")
-            assert "disk I/O error" in str(error)
-            return error
+        except StoreError as caught:
+            error = caught
+        newly = self.binding.failed[failed:]
+        assert newly, "an error without a fault"
+        assert isinstance(error, CommitUnknown) is (newly[0] == "COMMIT")
+        assert "disk I/O error" in str(error)
+        return error
 
     def until_answered(self, call: Callable[[], Any]) -> Any:
         while isinstance(answer := self.ask(call), StoreError):
@@ -137,12 +146,12 @@ def calls_of_a_clean_play(folder: Path) -> int:
 
 @WHEN
 def test_rcp_06_every_call_may_fail_and_nothing_is_lost_or_done_twice(
-    tmp_path: Path, *, after: bool
+    folder: Path, *, after: bool
 ) -> None:
-    calls = calls_of_a_clean_play(tmp_path)
+    calls = calls_of_a_clean_play(folder)
     for fail_at in range(calls):
         binding = FaultyBinding(after=after)
-        host = Host(tmp_path / f"{fail_at}.db", binding)
+        host = Host(folder / f"{fail_at}.db", binding)
         host.store.acquire()
         binding.arm({fail_at})
         host.play()
@@ -151,12 +160,12 @@ def test_rcp_06_every_call_may_fail_and_nothing_is_lost_or_done_twice(
 
 
 @WHEN
-def test_a_second_fault_while_the_first_is_dealt_with(tmp_path: Path, *, after: bool) -> None:
-    calls = calls_of_a_clean_play(tmp_path)
+def test_a_second_fault_while_the_first_is_dealt_with(folder: Path, *, after: bool) -> None:
+    calls = calls_of_a_clean_play(folder)
     for fail_at in range(0, calls, 2):
         for gap in (1, 2, 4, 7, 12):
             binding = FaultyBinding(after=after)
-            host = Host(tmp_path / f"{fail_at}-{gap}.db", binding)
+            host = Host(folder / f"{fail_at}-{gap}.db", binding)
             host.store.acquire()
             binding.arm({fail_at, fail_at + gap})
             host.play()
@@ -164,15 +173,15 @@ def test_a_second_fault_while_the_first_is_dealt_with(tmp_path: Path, *, after: 
 
 
 @WHEN
-def test_opening_a_file_may_fail_at_every_call(tmp_path: Path, *, after: bool) -> None:
+def test_opening_a_file_may_fail_at_every_call(folder: Path, *, after: bool) -> None:
     """The commit that fails here is the migration's: nobody's batch is in doubt."""
     binding = FaultyBinding(after=after)
-    first = SqliteStore(tmp_path / "clean.db", connect=binding)
+    first = SqliteStore(folder / "clean.db", connect=binding)
     first.acquire()
     first.close()
     for fail_at in range(binding.calls):
         binding = FaultyBinding(after=after)
-        store = SqliteStore(tmp_path / f"{fail_at}.db", connect=binding)
+        store = SqliteStore(folder / f"{fail_at}.db", connect=binding)
         binding.arm({fail_at})
         with pytest.raises(StoreError) as caught:
             store.acquire()
@@ -184,14 +193,14 @@ def test_opening_a_file_may_fail_at_every_call(tmp_path: Path, *, after: bool) -
 
 
 @WHEN
-def test_a_group_with_a_bad_batch_may_fail_at_every_call(tmp_path: Path, *, after: bool) -> None:
+def test_a_group_with_a_bad_batch_may_fail_at_every_call(folder: Path, *, after: bool) -> None:
     bad = batch(R2, row_of(prompt(2)), after=7)
     group = [batch(R1, row_of(prompt(1)), after=1), bad, batch(R3, receipts=(receipt(0),))]
     fail_at, faults = -1, 1
     while faults:
         fail_at += 1
         binding = FaultyBinding(after=after)
-        path = tmp_path / f"{fail_at}.db"
+        path = folder / f"{fail_at}.db"
         store = SqliteStore(path, connect=binding)
         store.commit(batch(R1))
         before = everything(store)
@@ -220,8 +229,8 @@ def test_a_group_with_a_bad_batch_may_fail_at_every_call(tmp_path: Path, *, afte
 
 
 @WHEN
-def test_every_read_may_fail_and_be_repeated(tmp_path: Path, *, after: bool) -> None:
-    path = tmp_path / "a.db"
+def test_every_read_may_fail_and_be_repeated(folder: Path, *, after: bool) -> None:
+    path = folder / "a.db"
     seeding = SqliteStore(path)
     seeding.commit(batch(R1, row_of(prompt(1)), receipts=(receipt(0),)))
     whole = everything(seeding, R1)

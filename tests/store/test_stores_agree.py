@@ -9,7 +9,19 @@ from typing import Any
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_builders import R1, R2, R3, RUN, batch, everything, input_id, prompt, receipt, row_of
+from store_builders import (
+    QUICK,
+    R1,
+    R2,
+    R3,
+    RUN,
+    batch,
+    everything,
+    input_id,
+    prompt,
+    receipt,
+    row_of,
+)
 
 from meerkat import IdempotencyKey, InputPhase, LogicalRuntimeId, RuntimeState
 from meerkat.conversation import (
@@ -101,7 +113,7 @@ def reads(store: RuntimeStore) -> list[Any]:
 @settings(settings.get_profile("store"), max_examples=150)
 @given(st.lists(STEPS, max_size=8))
 def test_one_script_has_the_same_answers_on_both_stores(script: list[Any]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=QUICK) as folder:
         memory, sqlite = MemoryStore(), SqliteStore(Path(folder, "a.db"))
         try:
             for step in script:

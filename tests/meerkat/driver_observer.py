@@ -1,0 +1,188 @@
+"""The observer of a driver: what only it can know, and the invariants it checks with that.
+
+It keeps which input a key names, how inputs ended, which receipts a run has written, and in
+which order inputs were first staged. The numbers are those of semantics.md, section 14.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from builders import Clock
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from meerkat import (
+    EphemeralRuntimeDriver,
+    InputId,
+    InputPhase,
+    InputState,
+    RunBoundaryReceipt,
+    RunId,
+    RuntimeState,
+)
+from meerkat.errors import MeerkatError
+from meerkat.input_lifecycle import AbandonCause, AbandonedOutcome
+from meerkat.kernel.memory import Rules
+from meerkat.limits import Limits
+from meerkat.policy import Lane
+
+S = RuntimeState
+LIMITS = Limits(max_attempts=2, pending_inputs_max=8)
+
+
+def digest_of(messages: list[Any]) -> str:
+    text = json.dumps(messages, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class DriverObserver(RuleBasedStateMachine):
+    """A driver, and what is true of it after every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver = EphemeralRuntimeDriver("agent-1", rules=Rules(limits=LIMITS), now=Clock())
+        self.known: dict[InputId, InputState] = {}
+        self.keys: dict[str, InputId] = {}
+        self.receipts: dict[RunId, list[RunBoundaryReceipt]] = {}
+        self.messages: list[dict[str, Any]] = []
+        self.first_staged: dict[Lane, list[int]] = {lane: [] for lane in Lane}
+        self.over: list[RunId] = []
+        self.next_event = 1
+        self.retiring = False
+
+    # --- looking --------------------------------------------------------------------
+
+    def state(self, input_id: InputId) -> InputState:
+        state = self.driver.input_state(input_id)
+        assert state is not None
+        return state
+
+    def active(self) -> set[InputId]:
+        return {each for each in self.known if not self.state(each).is_terminal}
+
+    def looks(self) -> tuple[Any, ...]:
+        """Everything a refused step must leave as it was."""
+        return (
+            self.driver.runtime_state(),
+            self.driver.current_run_id,
+            {each: self.driver.input_state(each) for each in self.known},
+            self.driver.active_input_ids(),
+            [self.driver.waiting_input_ids(lane) for lane in Lane],
+        )
+
+    def attempt(self, call: Callable[[], Any]) -> Any:
+        """Invariant 1. Gives None for a refused step."""
+        self.events_are_dense()
+        before = self.looks()
+        try:
+            return call()
+        except MeerkatError:
+            assert self.looks() == before
+            assert self.driver.drain_events() == []
+            return None
+
+    def contributors(self) -> tuple[InputId, ...]:
+        run_id = self.driver.current_run_id
+        staged = [
+            self.state(each) for each in self.known if self.state(each).phase is InputPhase.STAGED
+        ]
+        assert all(state.last_run_id == run_id for state in staged)
+        staged.sort(key=lambda state: state.admission_sequence or 0)
+        return tuple(state.input_id for state in staged)
+
+    # --- what a step must have done --------------------------------------------------
+
+    def note_first_staging(self, state: InputState) -> None:
+        """Invariant 12."""
+        assert state.policy is not None
+        assert state.policy.lane is not None
+        order = self.first_staged[state.policy.lane]
+        assert state.admission_sequence is not None
+        assert not order or order[-1] < state.admission_sequence
+        order.append(state.admission_sequence)
+
+    def check_receipt(
+        self, receipt: RunBoundaryReceipt, ids: tuple[InputId, ...], append: list[Any]
+    ) -> None:
+        """Invariant 9."""
+        self.messages += append
+        written = self.receipts.setdefault(receipt.run_id, [])
+        assert receipt.sequence == len(written)
+        written.append(receipt)
+        assert receipt.contributing_input_ids == ids
+        assert receipt.conversation_digest == digest_of(self.messages)
+        assert receipt.message_count == len(self.messages)
+        for input_id in ids:
+            state = self.state(input_id)
+            assert (state.phase, state.last_run_id) == (InputPhase.CONSUMED, receipt.run_id)
+            assert state.last_boundary_sequence == receipt.sequence
+
+    def run_is_over(self, run_id: RunId) -> None:
+        """A run returns to where it came from, or where it was sent meanwhile."""
+        self.over.append(run_id)
+        state = self.driver.runtime_state()
+        assert state in (S.IDLE, S.ATTACHED, S.RETIRED)
+        assert not self.retiring or state is S.RETIRED
+        self.retiring = False
+
+    # --- what is true after every step ----------------------------------------------
+
+    @invariant()
+    def histories_only_grow_and_ends_are_final(self) -> None:
+        """Invariant 2, and what a terminal input may hold."""
+        for input_id, before in self.known.items():
+            state = self.state(input_id)
+            if before.is_terminal:
+                assert state == before
+            assert state.history[: len(before.history)] == before.history
+            assert state.history[-1].to_phase is state.phase
+            assert (state.terminal_outcome is not None) == state.is_terminal
+            assert (state.input is None) == state.is_terminal
+            self.known[input_id] = state
+
+    @invariant()
+    def a_key_names_one_input(self) -> None:
+        """Invariant 3."""
+        claimed = [s.idempotency_key.value for s in self.known.values() if s.idempotency_key]
+        assert sorted(claimed) == sorted(self.keys)
+
+    @invariant()
+    def lanes_and_contributors_make_up_what_is_active(self) -> None:
+        """Invariant 4."""
+        active, lanes = self.active(), [self.driver.waiting_input_ids(lane) for lane in Lane]
+        waiting = [*lanes[0], *lanes[1]]
+        assert len(set(waiting)) == len(waiting)
+        assert set(waiting) == {e for e in active if self.state(e).phase is InputPhase.QUEUED}
+        assert active == {*waiting, *self.contributors()}
+        assert set(self.driver.active_input_ids()) == active
+        for ids in (self.driver.active_input_ids(), *lanes):
+            sequences = [self.state(each).admission_sequence for each in ids]
+            assert sequences == sorted(sequences)  # type: ignore[type-var]
+        assert len(active) <= LIMITS.pending_inputs_max
+
+    @invariant()
+    def running_means_a_run_with_contributors(self) -> None:
+        """Invariant 5."""
+        running = self.driver.runtime_state() is S.RUNNING
+        assert running == (self.driver.current_run_id is not None)
+        assert running == bool(self.contributors())
+
+    @invariant()
+    def attempts_are_bounded(self) -> None:
+        """Invariant 11."""
+        for state in self.known.values():
+            assert state.attempt_count <= LIMITS.max_attempts
+            outcome = state.terminal_outcome
+            if isinstance(outcome, AbandonedOutcome):
+                exhausted = outcome.reason.cause is AbandonCause.MAX_ATTEMPTS_EXHAUSTED
+                assert not exhausted or outcome.reason.attempts == state.attempt_count
+
+    @invariant()
+    def events_are_dense(self) -> None:
+        """Invariant 13."""
+        for envelope in self.driver.drain_events():
+            assert envelope.sequence == self.next_event
+            self.next_event += 1

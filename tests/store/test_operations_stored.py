@@ -1,0 +1,93 @@
+"""Ended operations: one row each, under the epoch they ended in."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from store_builders import R1, START
+
+from meerkat import EpochCursorSnapshot, OperationId, RuntimeEpochId
+from meerkat.errors import RecoveryCorruption, StoreError
+from meerkat.operations import (
+    OperationCompleted,
+    OperationKind,
+    OperationRecord,
+    OperationStatus,
+)
+from meerkat.ops_snapshot import OperationRow
+from meerkat.store import Batch, RuntimeRow, RuntimeStore, SqliteStore
+
+EPOCH = RuntimeEpochId.new()
+CURSORS = EpochCursorSnapshot(agent_applied_cursor=1, runtime_observed_seq=2)
+
+
+def live() -> OperationRecord:
+    return OperationRecord(
+        operation_id=OperationId.new(),
+        kind=OperationKind.BACKGROUND_TOOL_OP,
+        display_name="search",
+        status=OperationStatus.RUNNING,
+        created_at=START,
+    )
+
+
+def ended(seq: int, epoch: RuntimeEpochId = EPOCH) -> OperationRow:
+    record = evolve(
+        live(),
+        status=OperationStatus.COMPLETED,
+        completed_at=START,
+        outcome=OperationCompleted(result={"seq": seq}),
+    )
+    return OperationRow(epoch_id=epoch, seq=seq, record=record)
+
+
+def batch(*operations: OperationRow, epoch: RuntimeEpochId = EPOCH, known: bool = True) -> Batch:
+    row = RuntimeRow(runtime_id=R1, epoch_id=epoch, fence=1, cursors=CURSORS)
+    return Batch(runtime=row, expected_fence=int(known), operations=operations)
+
+
+def test_operations_come_back_in_feed_order_with_their_epochs_cursors(store: RuntimeStore) -> None:
+    assert store.load_ops_snapshot(R1) is None
+    first, second = ended(1), ended(2)
+    store.commit(batch(second, known=False))
+    store.commit(batch(first))
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    assert (snapshot.epoch_id, snapshot.cursors) == (EPOCH, CURSORS)
+    assert snapshot.operations == (first.record, second.record)
+    assert [entry.seq for entry in snapshot.feed] == [1, 2]
+
+
+def test_an_epoch_sees_its_own_operations_only(store: RuntimeStore) -> None:
+    following = RuntimeEpochId.new()
+    store.commit(batch(ended(1), known=False))
+    store.commit(batch(ended(1, following), epoch=following))
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    assert [entry.seq for entry in snapshot.feed] == [1]
+    assert snapshot.epoch_id == following
+
+
+def test_an_operation_is_stored_once_and_only_when_it_has_ended(store: RuntimeStore) -> None:
+    row = ended(1)
+    store.commit(batch(row, known=False))
+    for refused in (evolve(row, seq=2), OperationRow(epoch_id=EPOCH, seq=3, record=live())):
+        with pytest.raises(StoreError):
+            store.commit(batch(refused))
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    assert snapshot.operations == (row.record,)
+
+
+def test_an_unreadable_operation_names_its_runtime(sqlite_store: SqliteStore, path: Path) -> None:
+    sqlite_store.commit(batch(ended(1), known=False))
+    sqlite_store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE operations SET record = '{}'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecoveryCorruption, match="operations of agent-1"):
+        sqlite_store.load_ops_snapshot(R1)
