@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 
+from actors.replies import settle
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.outcomes import CompletionHandle, CompletionOutcome
 
@@ -62,4 +63,4 @@ class Completions:
 
 def _settle(handle: CompletionHandle, outcome: CompletionOutcome) -> None:
     if not handle.done():
-        handle.set_result(outcome)
+        settle(handle.set_result, outcome)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import messages as m
+from actors.replies import settle
 from actors.runs import Cancelled, Failed, Stopped, Succeeded
 from meerkat import kernel
 from meerkat.errors import (
@@ -61,7 +62,7 @@ def _answered(driver: DriverActor, handle: CompletionHandle | None, outcome: Any
         case Accepted(state=state) | Deduplicated(existing_state=state):
             _watch_until_ended(driver, state, handle)
         case Rejected(reason=reason):
-            handle.set_exception(InputValidationFailed(str(reason)))
+            settle(handle.set_exception, InputValidationFailed(str(reason)))
     return outcome
 
 
@@ -70,7 +71,7 @@ def _watch_until_ended(
 ) -> CompletionHandle:
     outcome = completion_of(state)
     if outcome is not None:
-        handle.set_result(outcome)
+        settle(handle.set_result, outcome)
     else:
         driver.system.completions.watch(driver.runtime_id, state.input_id, handle)
     return handle
@@ -197,7 +198,8 @@ def _executor_ready(driver: DriverActor, message: m.ExecutorReady) -> None:
 def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
     memory = driver.memory
     if memory is None or memory.head.phase.run_id != message.run_id:
-        logger.warning("runtime %s: late result of run %s refused", driver.runtime_id, message.run_id)
+        late = "runtime %s: late result of run %s refused"
+        logger.warning(late, driver.runtime_id, message.run_id)
         return
     ran = driver.seat.executor
     driver.decide(_ending(driver, message))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
@@ -21,6 +23,8 @@ from meerkat.errors import (
 )
 from meerkat.runtime_lifecycle import RuntimeState
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
@@ -34,12 +38,20 @@ class Reply(Future[T], Generic[T]):
     def give(self, value: T) -> None:
         """Settle with a value; a reply that was settled by a stop stays as it is."""
         if not self.done():
-            self.set_result(value)
+            settle(self.set_result, value)
 
     def fail(self, error: BaseException) -> None:
         """Settle with an error, as the control plane's callers are to see it."""
         if not self.done():
-            self.set_exception(as_control_plane_error(error))
+            settle(self.set_exception, as_control_plane_error(error))
+
+
+def settle(set_outcome: Callable[[T], None], outcome: T) -> None:
+    """Settle a future. What its host's callbacks raise, SystemExit even, harms nobody else."""
+    try:
+        set_outcome(outcome)
+    except BaseException:
+        logger.exception("a callback of the host failed")
 
 
 def as_control_plane_error(error: BaseException) -> BaseException:

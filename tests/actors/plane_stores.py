@@ -71,3 +71,21 @@ class FaultyDisk(StoreProxy):
         if self._after:
             super().commit_many(batches)
         raise self._error
+
+
+class BrokenOnce(FrozenDisk):
+    """A store whose next commit is refused when a test says so; frozen before that."""
+
+    def __init__(self, inner: RuntimeStore) -> None:
+        super().__init__(inner)
+        self._broken = False
+
+    def break_next(self) -> None:
+        self._broken = True
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        broken, self._broken = self._broken, False
+        answers = super().commit_many([] if broken else batches)
+        if broken:
+            raise StoreError("disk full")
+        return answers

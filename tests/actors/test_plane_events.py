@@ -20,6 +20,7 @@ from plane_builders import (
     prompt,
     result_of,
 )
+from plane_stores import BrokenOnce
 
 from actors import ControlPlane
 from actors.event_hub import Subscription
@@ -97,20 +98,11 @@ def test_sequences_go_on_higher_after_a_restart(
 def test_sequences_stay_dense_across_a_rebuild(open_plane: OpenPlane, path: Any) -> None:
     """A failed commit throws the memory away; the next event is the next number."""
 
-    class Once(SqliteStore):
-        broken = False
-
-        def commit_many(self, batches: Any) -> Any:
-            if self.broken:
-                self.broken = False
-                raise StoreError("disk full")
-            return super().commit_many(batches)
-
-    store = Once(path)
+    store = BrokenOnce(SqliteStore(path))
     plane = open_plane(store=store)
     plane.register("a")
     plane.ingest("a", prompt())
-    store.broken = True
+    store.break_next()
     with pytest.raises(StoreError):
         plane.ingest("a", prompt())
     plane.ingest("a", prompt())

@@ -105,7 +105,7 @@ def stop_taking(_called: Called, _context: RunContext) -> None:
     raise ExecutorStopped
 
 
-def test_lop_08_one_that_stopped_is_replaced(open_plane: OpenPlane) -> None:
+def test_an_executor_that_stopped_is_replaced(open_plane: OpenPlane) -> None:
     plane = open_plane(Agent(stop_taking))
     plane.register("a")
     submitted = plane.submit("a", prompt("again"))

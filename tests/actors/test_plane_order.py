@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from plane_builders import Agent, Called, OpenPlane, decided, prompt, result_of, steered
 
+from actors.seat import RUNS_IN_A_ROW
 from meerkat import LogicalRuntimeId, RunContext
 from meerkat.errors import ApplyFailed
 from meerkat.limits import Limits
@@ -133,3 +134,17 @@ def test_waiting_for_a_slot_costs_no_attempt(open_plane: OpenPlane) -> None:
     agent.release()
     result_of(waiting.completion)
     assert [called.attempt for called in agent.calls] == [1, 1]
+
+
+def test_a_busy_runtime_makes_room_for_the_others(open_plane: OpenPlane) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent, max_concurrent_runs=1, store=MemoryStore())
+    plane.register_many(["a", "b"])
+    submitted = [plane.submit("a", prompt("a")) for _ in range(40)]
+    agent.next_call()
+    submitted.append(plane.submit("b", prompt("b")))
+    decided(plane, "b")
+    agent.release()
+    for each in submitted:
+        result_of(each.completion)
+    assert agent.texts.index("b") == RUNS_IN_A_ROW

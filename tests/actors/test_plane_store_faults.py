@@ -26,7 +26,7 @@ from plane_builders import (
     prompt,
     result_of,
 )
-from plane_stores import FaultyDisk, FrozenDisk, StoreProxy
+from plane_stores import BrokenOnce, FaultyDisk, FrozenDisk, StoreProxy
 
 from actors import ControlPlane
 from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState
@@ -247,22 +247,12 @@ def test_what_was_decided_on_top_of_a_failed_commit_did_not_happen(
 ) -> None:
     """Three inputs: the first goes to the disk and fails, the others waited behind it."""
 
-    class Broken(FrozenDisk):
-        broken = False
-
-        def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
-            answers = super().commit_many([] if self.broken else batches)
-            if self.broken:
-                self.broken = False
-                raise StoreError("disk full")
-            return answers
-
-    disk = Broken(SqliteStore(path))
+    disk = BrokenOnce(SqliteStore(path))
     plane = open_plane(store=disk)
     plane.register("a")
     kept = plane.submit("a", prompt("kept"))
     result_of(kept.accepted)
-    disk.broken = True
+    disk.break_next()
     disk.freeze()
     lost = [plane.submit("a", prompt("1", idempotency_key="k")) for _ in range(3)]
     assert disk.stuck.wait(WAIT_S)

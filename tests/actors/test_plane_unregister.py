@@ -12,6 +12,7 @@ from plane_builders import (
     FakeClock,
     OpenPlane,
     decided,
+    error_of,
     events_until,
     phase_of,
     prompt,
@@ -21,13 +22,13 @@ from plane_builders import (
     tell,
     unregistering,
 )
-from plane_stores import FrozenDisk
+from plane_stores import BrokenOnce, FrozenDisk
 
 from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
 from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState, SessionId
-from meerkat.errors import ApplyFailed, RuntimeNotFound
+from meerkat.errors import ApplyFailed, RuntimeNotFound, StoreError
 from meerkat.limits import Backoff
 from meerkat.outcomes import CompletionKind
 from meerkat.store import SqliteStore
@@ -83,7 +84,7 @@ def test_unr_08_two_who_unregister_join_and_an_unknown_one_is_refused(
         plane.unregister("unknown")
 
 
-def test_unr_08_the_second_may_come_while_the_first_is_being_written(
+def test_the_second_to_unregister_may_come_while_the_first_is_being_written(
     open_plane: OpenPlane, path: Path
 ) -> None:
     disk = FrozenDisk(SqliteStore(path))
@@ -156,6 +157,48 @@ def test_who_registers_while_a_run_is_waited_for_is_registered_afterwards(
     assert result_of(back).epoch_id != before.epoch_id
     assert result_of(first.completion).result == "re: first"
     assert result_of(plane.submit("a", prompt("second")).completion).result == "re: second"
+
+
+def test_an_unregister_that_was_not_written_did_not_happen(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    """Who came after it, to register, finds the runtime as it was."""
+    disk = BrokenOnce(SqliteStore(path))
+    plane = open_plane(store=disk)
+    before = plane.register("a")
+    disk.break_next()
+    gone = unregistering(plane, "a")
+    assert isinstance(error_of(gone), StoreError)
+    assert plane.runtime_state("a") is RuntimeState.IDLE
+    assert plane.register("a") == before
+    plane.unregister("a")
+    with pytest.raises(RuntimeNotFound):
+        plane.runtime_state("a")
+
+
+def test_who_waits_to_come_back_waits_through_a_failed_commit(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    agent, disk = Agent(held=True), BrokenOnce(SqliteStore(path))
+    plane = open_plane(agent, store=disk)
+    before = plane.register("a")
+    first = plane.submit("a", prompt("first"))
+    agent.next_call()
+    disk.break_next()
+    disk.freeze()
+    lost = plane.submit("a", prompt("lost"))
+    assert disk.stuck.wait(WAIT_S)
+    gone = unregistering(plane, "a")
+    back = plane._register("a", before.session_id)
+    disk.thaw()  # the commit fails: the memory goes, and the run in hand with it
+    assert isinstance(error_of(lost.accepted), StoreError)
+    result_of(gone)
+    assert result_of(back).epoch_id != before.epoch_id
+    assert result_of(first.completion).reason == "runtime session unregistered"
+    agent.release()
+    input_id = result_of(first.accepted).input_id
+    assert result_of(plane.completion("a", input_id)).result == "re: first"
+    assert [called.attempt for called in agent.calls] == [1, 2]
 
 
 def test_register_and_unregister_in_one_breath(open_plane: OpenPlane, path: Path) -> None:
