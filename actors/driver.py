@@ -233,8 +233,7 @@ class DriverActor(PooledActor):
 
     def _send(self, ticket: Ticket) -> None:
         self._in_flight = ticket
-        fence = self._fence if self._claimed else self._fence + 1
-        batch = ticket.commit.batch(self.runtime_id, expected_fence=self._fence, fence=fence)
+        batch = ticket.commit.batch(self.runtime_id, self._fence)
         self.system.journal.submit(batch, lambda error: self.tell(m.Landed(error)))
 
     def _landed(self, message: m.Landed) -> None:
@@ -245,9 +244,8 @@ class DriverActor(PooledActor):
             ticket.fail(message.error)
             self._discard(message.error)
             return
-        if not self._claimed:
-            self._fence, self._claimed = self._fence + 1, True
-            self.system.events.claimed(self.runtime_id, self._fence)
+        self._fence, self._claimed = self._fence + 1, True
+        self.system.events.claimed(self.runtime_id, self._fence)
         self._release(ticket)
         if self._doomed is not None:
             self._discard(self._doomed)

@@ -63,13 +63,14 @@ from meerkat.reports import (
     ResetReport,
     RetireReport,
 )
-from meerkat.runs import RunOutput, StagedInput, WakeReason
+from meerkat.runs import Boundary, RunOutput, StagedInput, WakeReason
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.stored_input import StoredInputState
 
 __all__ = [
     "AcceptOutcome",
     "Accepted",
+    "Boundary",
     "CompletionHandle",
     "CompletionOutcome",
     "ContinuationInput",

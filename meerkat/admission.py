@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from meerkat.codec import to_json
-from meerkat.errors import InputValidationFailed
+from meerkat.errors import DecodeError, InputValidationFailed
 from meerkat.inputs import (
     Durability,
     External,
@@ -46,8 +46,8 @@ def encode_input(input: Input, payload_bytes_max: int) -> bytes:  # noqa: A002
         raise InputValidationFailed(f"expected an Input, not {type(input).__name__}")
     try:
         payload = to_json(input)
-    except (ValueError, TypeError) as error:
-        raise InputValidationFailed(str(error)) from None
+    except DecodeError as error:
+        raise InputValidationFailed(error.reason) from None
     if len(payload) > payload_bytes_max:
         raise InputValidationFailed(
             f"payload of {len(payload)} bytes is over the limit of {payload_bytes_max}"

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from meerkat import (
@@ -132,10 +133,13 @@ _converter: Final = cattrs.Converter(
 def to_json(value: object) -> bytes:
     """The wire form of a value of this package.
 
-    Raises ValueError for what JSON cannot carry faithfully, TypeError for a value that is
-    not of this package.
+    Raises DecodeError, a ValueError, for what JSON cannot carry faithfully and for a value
+    that has no wire form.
     """
-    return dump(to_document(value))
+    try:
+        return dump(to_document(value))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DecodeError(str(error)) from error
 
 
 def to_document(value: object) -> Any:
@@ -286,18 +290,19 @@ _converter.register_unstructure_hook_func(_is_json, _checked)
 
 
 def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple and not _is_json(annotation)
+    return get_origin(annotation) in (tuple, list) and not _is_json(annotation)
 
 
 def _list_in(annotation: Any) -> Any:
-    """Read a list into a tuple of one type; text and objects are not lists."""
+    """Read a list of one type, into a tuple or a list; text and objects are not lists."""
+    made = get_origin(annotation)
     listed = types.GenericAlias(list, get_args(annotation)[:1])
-    structure = _converter.get_structure_hook(listed)
+    structure: Any = list_structure_factory(cast("Any", listed), _converter)
 
     def strictly(value: Any, _: Any) -> Any:
         if type(value) is not list:
             raise TypeError(f"expected a list, not {type(value).__name__}")
-        return tuple(structure(value, listed))
+        return made(structure(value, listed))
 
     return strictly
 
@@ -310,7 +315,7 @@ _converter.register_structure_hook_factory(_is_list, _list_in)
 
 def _left_off(attribute: attrs.Attribute[Any]) -> bool:
     default = attribute.default
-    return default is None or default == ()
+    return default is None or default == () or getattr(default, "factory", None) is list
 
 
 def _overrides(cls: type) -> dict[str, Any]:

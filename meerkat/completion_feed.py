@@ -15,14 +15,13 @@ from typing import Final, Self
 
 from attrs import evolve, field, frozen, validators
 
+from meerkat.checks import unsigned, utc_time
 from meerkat.errors import RecoveryCorruption
 from meerkat.identifiers import OperationId
 from meerkat.operations import (
     OperationKind,
     OperationOutcome,
     OperationRecord,
-    unsigned,
-    utc_time,
 )
 
 FEED_MAX: Final = 1_024

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.conversation import Conversation, MessageLog, Plan
+from meerkat.errors import RuntimeNotFound
 from meerkat.event_log import envelope_of
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
@@ -26,6 +27,7 @@ from meerkat.identifiers import (
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import Input
 from meerkat.kernel.memory import Rules
+from meerkat.kernel.run_steps import steered
 from meerkat.loading import known_input, recovery_of
 from meerkat.outcomes import AcceptOutcome
 from meerkat.policy import Lane, Signal
@@ -38,7 +40,7 @@ from meerkat.reports import (
     RetireReport,
     StopReport,
 )
-from meerkat.runs import RunOutput, StagedInput
+from meerkat.runs import Boundary, RunOutput, StagedInput
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store.protocol import RuntimeStore
 from meerkat.stored_input import StoredInputState
@@ -113,6 +115,9 @@ class DriverBase:
         StoreError; nothing has changed then.
         """
         payload = encode_input(input, self._rules.limits.payload_bytes_max)
+        head = self._memory.head
+        if not head.registered and head.phase.state is not RuntimeState.INITIALIZING:
+            raise RuntimeNotFound(self.runtime_id)
         known = known_input(self._remembered, self.runtime_id, input)
         return self._do(kernel.AcceptInput(input, payload, known), AcceptOutcome)
 
@@ -172,6 +177,14 @@ class DriverBase:
     def current_run_id(self) -> RunId | None:
         """The run in hand."""
         return self._memory.head.phase.run_id
+
+    def boundary(self, run_id: RunId) -> Boundary:
+        """What is steered into the run in hand right now; RunRefused for any other run."""
+        waiting = steered(self._memory, run_id)
+        return Boundary(
+            tuple(state.input for state in waiting if state.input is not None),
+            lambda input_ids, output: self.commit_boundary(run_id, input_ids, output),
+        )
 
     def commit_boundary(
         self, run_id: RunId, input_ids: tuple[InputId, ...], output: RunOutput | None = None

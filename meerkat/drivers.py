@@ -123,7 +123,9 @@ class PersistentRuntimeDriver(DriverBase):
         if isinstance(command, _EMPTIES) and self._initializing:
             self._read()
             self._loaded.head = evolve(self._loaded.head, phase=Phase())
-        return super()._do(command, _reply)
+        reply = super()._do(command, _reply)
+        self._doubt = None  # committed, and taken into memory
+        return reply
 
     def _rebuild(self) -> RecoveryReport:
         """The store says what is true; when it cannot, nothing is believed anew."""
@@ -163,15 +165,16 @@ class PersistentRuntimeDriver(DriverBase):
     def _make_durable(self, transition: kernel.Transition) -> None:
         pending = PendingCommit(self._loaded.head)
         pending.add(transition)
-        runs = any(isinstance(effect, kernel.StartRun) for effect in transition.effects)
-        if not pending.writes and (self._claimed or not runs):
+        tells = any(isinstance(effect, kernel.Emit) for effect in transition.effects)
+        if not pending.writes and (self._claimed or not tells):
             return
-        fence = self._fence if self._claimed else self._fence + 1
+        self._doubt = CommitUnknown("interrupted while committing")
         try:
-            self._store.commit(
-                pending.batch(self.runtime_id, expected_fence=self._fence, fence=fence)
-            )
+            self._store.commit(pending.batch(self.runtime_id, self._fence))
         except (CommitUnknown, Fenced) as error:
             self._doubt = error
             raise
-        self._fence, self._claimed = fence, True
+        except StoreError:
+            self._doubt = None  # it did not happen, and everything is as it was
+            raise
+        self._fence, self._claimed = self._fence + 1, True

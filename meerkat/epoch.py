@@ -12,7 +12,7 @@ from typing import Self
 
 from attrs import field, frozen
 
-from meerkat.operations import unsigned
+from meerkat.checks import unsigned
 
 
 @frozen(kw_only=True)

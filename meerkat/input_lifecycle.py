@@ -370,6 +370,16 @@ def abandon(
     )
 
 
+_IN_LINE: Final = ("input", "admission_sequence", "policy")
+_NEEDED: Final[Mapping[InputPhase, tuple[str, ...]]] = {
+    InputPhase.QUEUED: _IN_LINE,
+    InputPhase.STAGED: (*_IN_LINE, "last_run_id"),
+    InputPhase.APPLIED: ("admission_sequence", "policy", "last_run_id"),
+    InputPhase.APPLIED_PENDING_CONSUMPTION: ("admission_sequence", "policy", "last_run_id"),
+}
+"""phase → what an input in it cannot be without."""
+
+
 def contradiction(state: InputState) -> str | None:
     """What a stored state says against itself; None when it is sound."""
     outcome = state.terminal_outcome
@@ -381,8 +391,7 @@ def contradiction(state: InputState) -> str | None:
         attempts = outcome.reason.attempts
         if attempts is not None and attempts != state.attempt_count:
             return f"exhausted after {attempts} attempts, yet {state.attempt_count} were counted"
-    if state.phase in (InputPhase.QUEUED, InputPhase.STAGED):
-        for name in ("input", "admission_sequence", "policy"):
-            if getattr(state, name) is None:
-                return f"{state.phase} without its {'payload' if name == 'input' else name}"
+    for name in _NEEDED.get(state.phase, ()):
+        if getattr(state, name) is None:
+            return f"{state.phase} without its {'payload' if name == 'input' else name}"
     return None

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from attrs import NOTHING, Attribute, field, frozen, validators
 
+from meerkat.checks import unsigned, utc_time
 from meerkat.identifiers import (
     CorrelationId,
     IdempotencyKey,
@@ -78,13 +79,6 @@ _text = validators.instance_of(str)
 _optional_text = validators.optional(_text)
 
 
-def _unsigned(_instance: object, attribute: Attribute[int], value: object) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{attribute.name} takes an int, not {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"{attribute.name} is never negative")
-
-
 # Plain strings become the wanted type; everything else is left to the validator. One function
 # for each type, so that a type checker knows what a caller may give.
 
@@ -127,7 +121,7 @@ def _own_content(value: str | Sequence[Mapping[str, JsonValue]]) -> Content:
 
 
 def _own_mapping(value: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
-    owned: Mapping[str, JsonValue] | None = own(value)
+    owned: Mapping[str, JsonValue] | None = None if value == {} else own(value)
     return owned
 
 
@@ -136,13 +130,6 @@ def _content(_instance: object, attribute: Attribute[Any], value: object) -> Non
         return
     if not isinstance(value, tuple) or not all(isinstance(block, Mapping) for block in value):
         raise TypeError(f"{attribute.name} takes text or a list of JSON blocks (mappings)")
-
-
-def _utc(_instance: object, attribute: Attribute[datetime], value: object) -> None:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{attribute.name} takes a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None or value.utcoffset() != UTC.utcoffset(None):
-        raise ValueError(f"{attribute.name} takes a time in UTC")
 
 
 def _now() -> datetime:
@@ -189,7 +176,7 @@ class Flow(Source):
     """A step of a workflow."""
 
     flow_id: str = _required(str)
-    step_index: int = field(validator=_unsigned)
+    step_index: int = field(validator=unsigned)
 
 
 @frozen
@@ -282,7 +269,7 @@ class Input:
     """
 
     id: InputId = field(factory=InputId.new, validator=validators.instance_of(InputId))
-    timestamp: datetime = field(factory=_now, validator=_utc)
+    timestamp: datetime = field(factory=_now, validator=utc_time)
     durability: Durability = field(
         default=Durability.DURABLE,
         converter=_durability,

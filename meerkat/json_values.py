@@ -44,10 +44,20 @@ ENVELOPE: Final = -JSON_ENVELOPE_DEPTH_MAX
 """The depth a whole document starts at: the levels around its values do not count."""
 
 
-def own(value: Any, depth: int = 0) -> Any:
-    """Copy the containers of a JSON value, so that its owner cannot change ours.
+class FrozenObject(dict[str, Any]):
+    """A JSON object that nobody can change: every way to do so raises TypeError."""
 
-    Lists and tuples become tuples, mappings dicts. Nothing is checked: :func:`check` does
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise TypeError("this JSON object is frozen; make a dict of it to change it")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+
+def own(value: Any, depth: int = 0) -> Any:
+    """Copy the containers of a JSON value and freeze them, so that nobody can change ours.
+
+    Lists and tuples become tuples, mappings frozen dicts. Nothing is checked: :func:`check` does
     that. What lies deeper than any legal document stays shared.
     """
     if depth > JSON_DEPTH_MAX + 1:
@@ -55,7 +65,7 @@ def own(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return tuple([own(item, depth + 1) for item in value])
     if isinstance(value, Mapping):
-        return {key: own(item, depth + 1) for key, item in value.items()}
+        return FrozenObject({key: own(item, depth + 1) for key, item in value.items()})
     return value
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from meerkat.identifiers import LogicalRuntimeId, RunId
+from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Durability, Input
 from meerkat.kernel import Recover, RuntimeHead, RuntimeMemory
@@ -70,11 +70,12 @@ def recovery_of(store: RuntimeStore | None, memory: RuntimeMemory) -> Recover:
     """The recovery command for a runtime, with what the store says of its receipts."""
     if store is None:
         return Recover(None)
-    stored: set[tuple[RunId, int]] = set()
+    proven: set[InputId] = set()
     for run_id, sequence in receipts_wanted(memory.ledger.active()):
-        if store.load_boundary_receipt(memory.runtime_id, run_id, sequence) is not None:
-            stored.add((run_id, sequence))
-    return Recover(frozenset(stored))
+        receipt = store.load_boundary_receipt(memory.runtime_id, run_id, sequence)
+        if receipt is not None:
+            proven.update(receipt.contributing_input_ids)
+    return Recover(frozenset(proven))
 
 
 def known_input(

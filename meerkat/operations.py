@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import Attribute, evolve, field, frozen, validators
 
+from meerkat.checks import unsigned, utc_time
 from meerkat.identifiers import OperationId
 from meerkat.json_values import JsonValue, check, dump, own
 from meerkat.operation_errors import AlreadyPeerReady, InvalidTransition, PeerNotExpected
@@ -115,22 +116,6 @@ STEPS: Final[Mapping[OperationStep, _Targets]] = MappingProxyType(
 def _json(_instance: object, _attribute: Attribute[Any], value: Any) -> None:
     check(value)
     dump(value)
-
-
-def utc_time(_instance: object, attribute: Attribute[Any], value: object) -> None:
-    """Refuse, as an attrs validator, all but a datetime in UTC."""
-    if not isinstance(value, datetime):
-        raise TypeError(f"{attribute.name} takes a datetime, not {type(value).__name__}")
-    if value.utcoffset() != timedelta(0):
-        raise ValueError(f"{attribute.name} takes a time in UTC")
-
-
-def unsigned(_instance: object, attribute: Attribute[Any], value: object) -> None:
-    """Refuse, as an attrs validator, all but an int of at least 0 (True is no int)."""
-    if type(value) is not int:
-        raise TypeError(f"{attribute.name} takes an int, not {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"{attribute.name} is never negative")
 
 
 _text: Final = validators.instance_of(str)

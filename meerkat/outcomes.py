@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Final, TypeAlias
+from typing import Final
 
 from attrs import field, frozen
 
@@ -156,8 +156,6 @@ class CompletionHandle(Future[CompletionOutcome]):
         handle.set_result(outcome)
         return handle
 
-
-AcceptTypes: TypeAlias = Accepted | Deduplicated | Rejected
 
 _TERMINATED: Final[Mapping[AbandonCause, TerminationReason]] = {
     AbandonCause.RESET: TerminationReason.RESET,

@@ -53,10 +53,14 @@ class PendingCommit:
         """Is there anything that has to be on disk before the effects may go?"""
         return bool(self._inputs or self._receipts or self._session or self._changed)
 
-    def batch(self, runtime_id: LogicalRuntimeId, *, expected_fence: int, fence: int) -> Batch:
-        """What the store is asked to commit."""
+    def batch(self, runtime_id: LogicalRuntimeId, expected_fence: int) -> Batch:
+        """What the store is asked to commit; it raises the fence by one.
+
+        Every commit does, not only a writer's first: one that has loaded the runtime and
+        then missed a commit of another writer is refused, whatever it has claimed.
+        """
         return Batch(
-            runtime=row_of(runtime_id, self._head, fence),
+            runtime=row_of(runtime_id, self._head, expected_fence + 1),
             expected_fence=expected_fence,
             inputs=tuple(self._inputs.values()),
             receipts=tuple(self._receipts),

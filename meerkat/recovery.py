@@ -17,7 +17,7 @@ from attrs import evolve
 
 from meerkat import input_lifecycle as lifecycle
 from meerkat.errors import RecoveryCorruption
-from meerkat.identifiers import RunId
+from meerkat.identifiers import InputId, RunId
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputPhase, InputState
 from meerkat.inputs import Input
 from meerkat.policy import ConsumePoint, PolicyTable
@@ -47,7 +47,7 @@ _AT_REST: Final[Mapping[InputPhase, Repair]] = {
 
 
 def receipts_wanted(states: Iterable[InputState]) -> tuple[ReceiptKey, ...]:
-    """The receipts whose presence decides what becomes of the applied inputs."""
+    """The receipts that decide what becomes of the applied inputs."""
     wanted = {
         (state.last_run_id, state.last_boundary_sequence or 0): None
         for state in states
@@ -57,16 +57,16 @@ def receipts_wanted(states: Iterable[InputState]) -> tuple[ReceiptKey, ...]:
 
 
 def repair_for(
-    state: InputState, receipts: AbstractSet[ReceiptKey] | None, crash_attempts_max: int
+    state: InputState, proven: AbstractSet[InputId] | None, crash_attempts_max: int
 ) -> Repair:
-    """What becomes of a non-terminal input; ``receipts`` None means none can be asked for."""
+    """What becomes of a non-terminal input; ``proven`` None means no receipt can be asked for."""
     at_rest = _AT_REST.get(state.phase)
     if at_rest is not None:
         return at_rest
     if state.phase in _APPLIED:
-        if receipts is None:
+        if proven is None:
             return Repair.KEEP_APPLIED
-        if (state.last_run_id, state.last_boundary_sequence or 0) in receipts:
+        if state.input_id in proven:
             return Repair.CONSUME
     if state.attempt_count >= crash_attempts_max:
         return Repair.ABANDON
@@ -132,11 +132,11 @@ def report_of(repairs: Iterable[Repair]) -> RecoveryReport:
         inputs_recovered=counts.total(),
         inputs_requeued=sum(counts[repair] for repair in _COUNTS_AS_REQUEUED),
         inputs_abandoned=counts[Repair.ABANDON],
-        details=tuple(
+        details=[
             f"{repair}: {counts[repair]}"
             for repair in Repair
             if counts[repair] and repair is not Repair.KEEP
-        ),
+        ],
     )
 
 

@@ -157,12 +157,12 @@ class Reset:
 
 @frozen
 class Recover:
-    """Put right what a crash left; ``receipts`` are the (run, sequence) that are stored.
+    """Put right what a crash left; ``proven`` are the inputs that a stored receipt lists.
 
     None for a runtime without a store: there are no receipts to ask for.
     """
 
-    receipts: frozenset[tuple[RunId, int]] | None
+    proven: frozenset[InputId] | None
 
 
 @frozen

@@ -9,8 +9,14 @@ from attrs import evolve
 
 from meerkat import input_lifecycle as lifecycle
 from meerkat.epoch import EpochCursorSnapshot
-from meerkat.errors import InvalidRuntimeTransition, RunRefused, RuntimeDestroyed, RuntimeNotReady
-from meerkat.events import EventCode, TopologyEvent
+from meerkat.errors import (
+    InvalidRuntimeTransition,
+    RunRefused,
+    RuntimeDestroyed,
+    RuntimeNotFound,
+    RuntimeNotReady,
+)
+from meerkat.events import EventCode, RuntimeStateChange, TopologyEvent
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputState
 from meerkat.kernel.commands import (
     AttachExecutor,
@@ -30,7 +36,7 @@ from meerkat.kernel.commands import (
     Wake,
 )
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
-from meerkat.kernel.run_steps import state_changed, told
+from meerkat.kernel.run_steps import settled, told
 from meerkat.kernel.transition import Effect, Emit, InterruptRun, RuntimeEnded, Transition
 from meerkat.outcomes import TerminationReason
 from meerkat.recovery import Repair, repair_for, repaired, report_of
@@ -122,6 +128,8 @@ def publish(memory: RuntimeMemory, command: PublishEvent, _now: datetime) -> Tra
     if memory.head.phase.state is RuntimeState.INITIALIZING:
         raise RuntimeNotReady(RuntimeState.INITIALIZING)
     envelope = command.envelope
+    if envelope.runtime_id != memory.runtime_id:
+        raise RuntimeNotFound(envelope.runtime_id)
     if envelope.id in memory.host_events:
         return Transition(head=memory.head)
     emit = Emit(
@@ -219,23 +227,26 @@ def recover(memory: RuntimeMemory, command: Recover, now: datetime) -> Transitio
     rules, sequence = memory.rules, head.next_admission_sequence
     repairs: list[Repair] = []
     changed: list[InputState] = []
+    pending = 0
     for state in memory.ledger.active():
-        repair = repair_for(state, command.receipts, rules.limits.crash_attempts_max)
+        repair = repair_for(state, command.proven, rules.limits.crash_attempts_max)
         after = repaired(state, repair, now, policy=rules.policy, sequence=sequence)
         if after is not state:
             changed.append(after)
             if after.admission_sequence is not None:
                 sequence = max(sequence, after.admission_sequence + 1)
         repairs.append(repair)
+        pending += not after.is_terminal
     return Transition(
         head=evolve(
             head,
             next_admission_sequence=sequence,
-            awake=_has_work(memory),
+            awake=pending > 0,
             held=frozenset(),
             row_is_stale=False,
         ),
         states=tuple(changed),
+        effects=tuple(settled(state) for state in changed),
         reply=report_of(repairs),
         relane=True,
     )
@@ -290,7 +301,7 @@ def _effects(
     for state in states:
         effects.append(told(EventCode.INPUT_ABANDONED, state, state.history[-1].reason))
     if before.state is not after.state:
-        effects.append(state_changed(before.state, after.state))
+        effects.append(Emit(RuntimeStateChange(before.state, after.state)))
     return (*effects, *last)
 
 

@@ -120,8 +120,3 @@ class RuntimeMemory:
             and head.phase.state in WORKING
             and self.next_lane is not None
         )
-
-    @property
-    def quiescent(self) -> bool:
-        """Is there neither a run in hand nor an active input?"""
-        return self.head.run is None and not self.ledger.active_count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
 from attrs import evolve
 
@@ -49,7 +50,7 @@ def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition
     )
     primitive = staged_input(boundary, [each.input for each in batch if each.input is not None])
     effects: list[Effect] = [
-        _changed(head.phase, phase),
+        _changed(head.phase, phase, states[0]),
         *(told(EventCode.INPUT_STAGED, state) for state in states),
         _run_told(EventCode.RUN_STARTED, run, states),
         StartRun(run, primitive),
@@ -66,7 +67,7 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
         raise RunRefused("a boundary without inputs has nothing to commit")
     if len(set(command.input_ids)) != len(command.input_ids):
         raise RunRefused("a boundary names an input twice")
-    handed_over = {state.input_id: state for state in steered(memory)}
+    handed_over = {state.input_id: state for state in steered(memory, run.run_id)}
     sequence = run.next_sequence
     states = []
     for input_id in command.input_ids:
@@ -95,8 +96,9 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
     )
 
 
-def steered(memory: RuntimeMemory) -> tuple[InputState, ...]:
-    """What the next boundary of the run in hand would hand over: the content turns waiting."""
+def steered(memory: RuntimeMemory, run_id: RunId) -> tuple[InputState, ...]:
+    """What a boundary of the run in hand hands over: the content turns of the steer lane."""
+    _current(memory.head, run_id)
     return tuple(
         state
         for state in memory.ledger.waiting(Lane.STEER)
@@ -126,7 +128,7 @@ def complete(memory: RuntimeMemory, command: CompleteRun, now: datetime) -> Tran
     effects = [
         *_consumed(states),
         _run_told(EventCode.RUN_COMPLETED, run, states),
-        _changed(memory.head.phase, head.phase),
+        _changed(memory.head.phase, head.phase, *states[:1]),
     ]
     return Transition(
         head=head,
@@ -147,9 +149,9 @@ def fail(memory: RuntimeMemory, command: FailRun, now: datetime) -> Transition:
     ]
     head = _ended(memory, run, states)
     effects: list[Effect] = [
-        *map(_settled, states),
+        *map(settled, states),
         _run_told(EventCode.RUN_FAILED, run, states, command.error),
-        _changed(memory.head.phase, head.phase),
+        _changed(memory.head.phase, head.phase, *states[:1]),
     ]
     attempts = [state.attempt_count for state in states if not state.is_terminal]
     if attempts:
@@ -226,9 +228,9 @@ def _over(
 ) -> Transition:
     head = _ended(memory, run, states)
     effects = [
-        *map(_settled, states),
+        *map(settled, states),
         _run_told(code, run, states, detail),
-        _changed(memory.head.phase, head.phase),
+        _changed(memory.head.phase, head.phase, *states[:1]),
     ]
     return Transition(head=head, states=tuple(states), effects=tuple(effects))
 
@@ -246,10 +248,16 @@ def told(code: EventCode, state: InputState, reason: str | None = None) -> Emit:
     return Emit(event, state.input_id, state.correlation_id)
 
 
-def _settled(state: InputState) -> Emit:
-    if state.phase is InputPhase.ABANDONED:
-        return told(EventCode.INPUT_ABANDONED, state, state.history[-1].reason)
-    return told(EventCode.INPUT_QUEUED, state, state.history[-1].reason)
+_SETTLED: Final[Mapping[InputPhase, EventCode]] = {
+    InputPhase.ABANDONED: EventCode.INPUT_ABANDONED,
+    InputPhase.CONSUMED: EventCode.INPUT_CONSUMED,
+    InputPhase.QUEUED: EventCode.INPUT_QUEUED,
+}
+
+
+def settled(state: InputState) -> Emit:
+    """Tell where a failed run, or a recovery, has left an input."""
+    return told(_SETTLED[state.phase], state, state.history[-1].reason)
 
 
 def _consumed(states: Iterable[InputState]) -> Iterable[Emit]:
@@ -266,10 +274,9 @@ def _run_told(
     return Emit(RunLifecycleEvent(code, run.run_id, detail), run.contributors[0], correlation)
 
 
-def _changed(before: Phase, after: Phase) -> Emit:
-    return state_changed(before.state, after.state)
-
-
-def state_changed(before: RuntimeState, after: RuntimeState) -> Emit:
-    """Tell of a runtime's change of state."""
-    return Emit(RuntimeStateChange(before, after))
+def _changed(before: Phase, after: Phase, *first: InputState) -> Emit:
+    """Tell that a run has begun or ended, on account of its first contributor."""
+    event = RuntimeStateChange(before.state, after.state)
+    if not first:
+        return Emit(event)
+    return Emit(event, first[0].input_id, first[0].correlation_id)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from meerkat.completion_feed import FEED_MAX
 from meerkat.conversation import (
     AppendMessages,
     MessageLog,
@@ -108,6 +109,9 @@ class MemoryStore:
         claimed: dict[IdempotencyKey, InputId] = {}
         for row in batch.inputs:
             key, input_id = row.state.idempotency_key, row.state.input_id
+            before = shelf.inputs.get(input_id)
+            if before is not None and before.is_terminal:
+                return "an input of the batch has ended already, and what has ended stays"
             if key is None:
                 continue
             if shelf.keys.get(key, claimed.setdefault(key, input_id)) != input_id:
@@ -218,7 +222,7 @@ class MemoryStore:
         present = sorted(
             (each for each in operations if each.epoch_id == row.epoch_id),
             key=lambda each: each.seq,
-        )
+        )[-FEED_MAX:]
         return OpsSnapshot.of(row.epoch_id, row.cursors, tuple(present))
 
     def page_terminal_inputs(

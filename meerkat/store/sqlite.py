@@ -13,10 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from meerkat.completion_feed import FEED_MAX
 from meerkat.conversation import SessionSnapshot
 from meerkat.errors import CommitUnknown, StoreError
 from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.limits import JSON_INT_MAX
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.ownership import OwnerLock
@@ -56,6 +58,10 @@ _RECEIPT: Final = (
     "conversation_digest, message_count FROM receipts WHERE runtime_id = ?"
 )
 # JSON is read as bytes: text that is not UTF-8 is then the row's fault, not the file's.
+
+
+_INHERITED: Final[list[Any]] = []
+"""Connections that a fork has carried over: never used, never closed."""
 
 
 class SqliteStore:
@@ -99,11 +105,17 @@ class SqliteStore:
         """Close every connection and give the ownership back. Idempotent."""
         self._readers.close()
         with self._lock:
-            self._drop_writer()
+            if self._owner.held:
+                self._drop_writer()
             self._owner.release()
             self._acquired = False
 
     def _open_writer(self) -> Any:
+        if self._writer is not None and not self._owner.held:
+            # A forked child: the connection is its parent's. SQLite forbids to use it here,
+            # and closing it here would meddle with the parent's; so it is kept, unused.
+            _INHERITED.append(self._writer)
+            self._writer = None
         if self._writer is None:
             create_private(self.path)
             owned_before = self._owner.held
@@ -253,6 +265,8 @@ class SqliteStore:
         self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
     ) -> RunBoundaryReceipt | None:
         """The receipt of exactly this run and sequence."""
+        if not 0 <= sequence <= JSON_INT_MAX:
+            return None
         statement = f"{_RECEIPT} AND run_id = ? AND sequence = ?"
         rows = self._readers.rows(statement, runtime_id.value, str(run_id), signed(sequence))
         return receipt_of(rows[0]) if rows else None
@@ -273,10 +287,10 @@ class SqliteStore:
             return None
         statement = (
             "SELECT seq, CAST(record AS BLOB) FROM operations "
-            "WHERE runtime_id = ? AND epoch_id = ? ORDER BY seq"
+            "WHERE runtime_id = ? AND epoch_id = ? ORDER BY seq DESC LIMIT ?"
         )
-        rows = self._readers.rows(statement, runtime_id.value, str(runtime.epoch_id))
-        return ops_snapshot_of(runtime, rows)
+        rows = self._readers.rows(statement, runtime_id.value, str(runtime.epoch_id), FEED_MAX)
+        return ops_snapshot_of(runtime, rows[::-1])
 
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000

@@ -6,6 +6,7 @@ asked, and never together with the writer's.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -21,6 +22,9 @@ T = TypeVar("T")
 _IDLE_MAX: Final = 16
 """Idle connections kept: past this many, one that comes back is closed."""
 
+_INHERITED: Final[list[Any]] = []
+"""Connections that a fork has carried over."""
+
 
 class Readers:
     """The read connections of one database file. Thread-safe.
@@ -35,6 +39,7 @@ class Readers:
         self._lock = threading.Lock()
         self._idle: list[Any] = []
         self._generation = 0
+        self._pid = os.getpid()
 
     def rows(self, statement: str, *values: object) -> list[Any]:
         """The rows of a query; none when nothing has been stored yet. Raises StoreError."""
@@ -44,6 +49,7 @@ class Readers:
     def read(self, look: Callable[[Any], T]) -> T | None:
         """What ``look`` makes of a connection; None when nothing has been stored yet."""
         with self._lock:
+            self._abandon_inherited()
             generation = self._generation
             reader = self._idle.pop() if self._idle else None
         if reader is None:
@@ -66,9 +72,17 @@ class Readers:
             _close(reader)
         return seen
 
+    def _abandon_inherited(self) -> None:
+        """In a forked child, leave the parent's connections alone: unused and unclosed."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            _INHERITED.extend(self._idle)
+            self._idle = []
+
     def close(self) -> None:
         """Close what is idle now, and each connection in use when its call is over."""
         with self._lock:
+            self._abandon_inherited()
             self._generation += 1
             idle, self._idle = self._idle, []
         for reader in idle:

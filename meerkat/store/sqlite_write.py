@@ -45,6 +45,7 @@ INSERT INTO inputs VALUES {rows}
 ON CONFLICT (runtime_id, input_id) DO UPDATE SET
     admission_sequence = excluded.admission_sequence, phase = excluded.phase,
     outcome = excluded.outcome, state = excluded.state
+WHERE inputs.outcome IS NULL
 """
 
 _OFFER_INPUT: Final = "INSERT INTO inputs VALUES {rows} ON CONFLICT DO NOTHING"
@@ -127,7 +128,9 @@ def write_group(connection: Any, batches: Sequence[Encoded]) -> None:
     changed += _write_rows(connection, _UPDATE_RUNTIME, known)
     if changed != len(batches):
         raise Refused
-    _write_rows(connection, _PUT_INPUT, [row for batch in batches for row in batch.inputs])
+    inputs = [row for batch in batches for row in batch.inputs]
+    if _write_rows(connection, _PUT_INPUT, inputs) != len(inputs):
+        raise ValueError("an input of the batch has ended already, and what has ended stays")
     _write_rows(connection, _INSERT_RECEIPT, [row for batch in batches for row in batch.receipts])
     operations = [row for batch in batches for row in batch.operations]
     _write_rows(connection, _INSERT_OPERATION, operations)

@@ -105,7 +105,8 @@ def environment(**more: str) -> dict[str, str]:
     """An environment in which the project is found from any folder."""
     own = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TERM")
     kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith("PYTHON")}
-    return {**kept, "PYTHONPATH": str(ROOT), **more}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**kept, "PYTHONPATH": path, **more}
 
 
 def command_of(*arguments: str) -> list[str]:

@@ -189,7 +189,6 @@ def test_depth_counts_within_each_value(build: Any, around: int) -> None:
         prompt("\ud800"),
         prompt(idempotency_key="\ud800"),
         prompt(source=Peer(peer_id="\ud800")),
-        prompt(source=Flow(flow_id="f", step_index=2**64)),
         prompt(source=Source()),
         request(intent="\ud800"),
     ],

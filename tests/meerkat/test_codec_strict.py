@@ -25,6 +25,7 @@ from meerkat import (
     to_json,
 )
 from meerkat.errors import DecodeError
+from meerkat.events import RuntimeStateChange
 from meerkat.inputs import Source
 from meerkat.json_values import canonical, dump, parse
 
@@ -264,14 +265,17 @@ def test_bytes_and_text_are_read(data: Any) -> None:
 
 def test_a_value_of_another_package_has_no_wire_form() -> None:
     for value in (object(), Source(), {1, 2}):
-        with pytest.raises(TypeError):
+        with pytest.raises(DecodeError):
             to_json(value)
+
+
+IDLE_TO_RUNNING = RuntimeStateChange(RuntimeState.IDLE, RuntimeState.RUNNING)
 
 
 @pytest.mark.parametrize("value", [2**64, -1 - 2**63])
 def test_an_integer_out_of_bounds_is_not_encoded(value: int) -> None:
     with pytest.raises(ValueError, match="integer outside"):
-        to_json(RecoveryReport(inputs_recovered=value))
+        to_json(RuntimeEventEnvelope(runtime_id="a", sequence=value, event=IDLE_TO_RUNNING))
 
 
 def test_canonical_sorts_and_dump_keeps() -> None:

@@ -130,16 +130,6 @@ def test_without_an_executor_nothing_runs() -> None:
     assert runtime.memory.runnable
 
 
-def test_quiescent_is_no_run_and_nothing_active(runtime: Runtime) -> None:
-    assert runtime.memory.quiescent
-    runtime.admit(prompt())
-    assert not runtime.memory.quiescent
-    run = runtime.stage()
-    assert not runtime.memory.quiescent
-    runtime.complete(run)
-    assert runtime.memory.quiescent
-
-
 def test_a_run_of_nothing_changes_nothing(runtime: Runtime) -> None:
     before = runtime.memory.head
     with pytest.raises(RuntimeDriverError):

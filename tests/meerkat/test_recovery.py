@@ -41,7 +41,7 @@ from meerkat.recovery import receipts_wanted, refuse_corruption
 P = InputPhase
 RUN = RunId(uuid_of(7))
 """The run that ``state_in`` stages for; its boundary is number 0."""
-RECEIPT_STORED = kernel.Recover(frozenset({(RUN, 0)}))
+RECEIPT_STORED = "a receipt of the run lists every input it was staged for"
 NO_RECEIPT = kernel.Recover(frozenset())
 NO_STORE = kernel.Recover(None)
 
@@ -57,8 +57,15 @@ def holding(*states: InputState, rules: Rules | None = None) -> Runtime:
     return runtime
 
 
-def recovered(runtime: Runtime, command: kernel.Recover) -> RecoveryReport:
-    report = runtime.do(command).reply
+def as_command(runtime: Runtime, said: kernel.Recover | str) -> kernel.Recover:
+    """What the store says of the receipts, about the inputs that are there."""
+    if isinstance(said, kernel.Recover):
+        return said
+    return kernel.Recover(frozenset(state.input_id for state in runtime.memory.ledger.active()))
+
+
+def recovered(runtime: Runtime, said: kernel.Recover | str) -> RecoveryReport:
+    report = runtime.do(as_command(runtime, said)).reply
     assert isinstance(report, RecoveryReport)
     return report
 
@@ -90,7 +97,7 @@ def test_every_phase_a_crash_can_leave(
 ) -> None:
     before = state_in(found)
     runtime = holding(before)
-    done = runtime.do(command)
+    done = runtime.do(as_command(runtime, command))
     report = done.reply
     assert isinstance(report, RecoveryReport)
     assert (report.inputs_recovered, report.inputs_requeued, report.inputs_abandoned) == (
@@ -150,12 +157,12 @@ def test_the_limit_of_crashes_can_be_set() -> None:
     assert recovered(runtime, NO_RECEIPT).inputs_abandoned == 1
 
 
-def test_a_receipt_counts_for_its_own_run_and_sequence_alone() -> None:
-    pending = state_in(P.APPLIED_PENDING_CONSUMPTION)
-    for stored in ((RunId(uuid_of(8)), 0), (RUN, 1)):
-        runtime = holding(pending)
-        runtime.do(kernel.Recover(frozenset({stored})))
-        assert runtime.phase(pending.input_id) is P.QUEUED
+def test_a_receipt_proves_the_inputs_it_lists_and_no_other() -> None:
+    pending, other = (state_in(P.APPLIED_PENDING_CONSUMPTION, sequence=n) for n in (0, 1))
+    runtime = holding(pending, other)
+    runtime.do(kernel.Recover(frozenset({other.input_id})))
+    assert runtime.phase(pending.input_id) is P.QUEUED
+    assert runtime.phase(other.input_id) is P.CONSUMED
     assert receipts_wanted([pending, state_in(P.STAGED), state_in(P.QUEUED)]) == ((RUN, 0),)
 
 

@@ -67,7 +67,7 @@ def test_the_attempt_of_a_run_is_that_of_its_oldest_input(runtime: Runtime) -> N
 
 def test_a_boundary_hands_over_the_content_turns_of_the_steer_lane(runtime: Runtime) -> None:
     runtime.admit(prompt())
-    runtime.stage()
+    run = runtime.stage()
     offered = [
         message(handling_mode="steer"),
         continuation(),
@@ -77,7 +77,7 @@ def test_a_boundary_hands_over_the_content_turns_of_the_steer_lane(runtime: Runt
         message(),
     ]
     ids = runtime.admit(*offered)
-    assert [state.input_id for state in steered(runtime.memory)] == [ids[0], ids[2], ids[3]]
+    assert [state.input_id for state in steered(runtime.memory, run)] == [ids[0], ids[2], ids[3]]
 
 
 def test_a_boundary_commits_exactly_what_it_names(runtime: Runtime) -> None:

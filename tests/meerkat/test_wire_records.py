@@ -44,7 +44,7 @@ from meerkat.reports import StopReport
 
 def test_ser_01_recovery_report() -> None:
     report = RecoveryReport(
-        inputs_recovered=5, inputs_abandoned=1, inputs_requeued=3, details=("one line",)
+        inputs_recovered=5, inputs_abandoned=1, inputs_requeued=3, details=["one line"]
     )
     assert json.loads(to_json(report)) == {
         "inputs_recovered": 5,
@@ -55,7 +55,7 @@ def test_ser_01_recovery_report() -> None:
     assert round_trip(report) == report
     bare = RecoveryReport(inputs_recovered=5)
     assert "details" not in json.loads(to_json(bare))
-    assert round_trip(bare).details == ()
+    assert round_trip(bare).details == []
 
 
 def test_ser_02_a_missing_count_is_zero() -> None:

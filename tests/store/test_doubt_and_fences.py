@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
+from attrs import evolve
 from store_builders import R1, Clock, driver_over, input_id, prompt
 
 from meerkat import (
@@ -15,10 +17,10 @@ from meerkat import (
     RunOutput,
     RuntimeState,
 )
-from meerkat.errors import CommitUnknown, Fenced, RunRefused, StoreError
+from meerkat.errors import CommitUnknown, Fenced, RunRefused, RuntimeDriverError, StoreError
 from meerkat.kernel.memory import Rules
 from meerkat.limits import Limits
-from meerkat.store import Batch, MemoryStore, RuntimeStore
+from meerkat.store import Batch, InputRow, MemoryStore, RuntimeStore
 
 
 class Doubtful(MemoryStore):
@@ -211,3 +213,70 @@ def test_events_nobody_drains_are_bounded() -> None:
         driver.accept_input(prompt(number))
     assert [envelope.sequence for envelope in driver.drain_events()] == [7, 8, 9, 10]
     assert driver.drain_events() == []
+
+
+class Interrupting:
+    """A store that is interrupted once, right after its first commit of an input."""
+
+    def __init__(self, store: RuntimeStore) -> None:
+        self._store = store
+        self._done = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit(self, batch: Batch) -> None:
+        self._store.commit(batch)
+        if batch.inputs and not self._done:
+            self._done = True
+            raise KeyboardInterrupt
+
+
+def complete(driver: PersistentRuntimeDriver) -> None:
+    driver.start_run()
+    run_id = driver.current_run_id
+    assert run_id is not None
+    driver.complete_run(run_id)
+
+
+def test_a_driver_that_missed_a_commit_cannot_write(store: RuntimeStore) -> None:
+    """Loaded before another writer's commit under the same claim: refused, not believed."""
+    first = driver_over(store)
+    first.accept_input(prompt(1))
+    second = driver_over(store)  # has read input 1 as queued, and has written nothing
+    complete(first)
+    with pytest.raises(Fenced):
+        second.start_run()
+    second.recover()
+    assert second.active_input_ids() == []
+    with pytest.raises(RuntimeDriverError):
+        second.start_run()
+
+
+def test_an_interrupted_commit_leaves_a_doubt(store: RuntimeStore) -> None:
+    """Whatever comes out of the store but a refusal: the store is asked what is true."""
+    driver = driver_over(cast("RuntimeStore", Interrupting(store)))
+    with pytest.raises(KeyboardInterrupt):
+        driver.accept_input(prompt(1, "k"))
+    assert isinstance(driver.accept_input(prompt(2, "k")), Deduplicated)
+    assert driver.start_run().contributing_input_ids == (input_id(1),)
+
+
+def test_what_has_ended_stays_as_it_ended(store: RuntimeStore) -> None:
+    driver = driver_over(store)
+    driver.accept_input(prompt(1))
+    queued = driver.input_state(input_id(1))
+    assert queued is not None
+    complete(driver)
+    ended = store.load_input(R1, input_id(1))
+    row = store.load_runtime(R1)
+    assert row is not None
+    with pytest.raises(StoreError, match="has ended already"):
+        store.commit(
+            Batch(
+                runtime=evolve(row, fence=row.fence + 1),
+                expected_fence=row.fence,
+                inputs=(InputRow(queued),),
+            )
+        )
+    assert store.load_input(R1, input_id(1)) == ended

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from store_builders import R1, batch, prompt, row_of
+from store_builders import R1, batch, driver_over, prompt, row_of
 from store_processes import Child, child
 
 from meerkat.errors import StoreError
@@ -136,4 +136,24 @@ def test_a_writer_that_cannot_be_reopened_keeps_its_ownership(path: Path) -> Non
         SqliteStore(path).acquire()
     broken = False
     store.commit(batch(R1))
+    store.close()
+
+
+def test_a_forked_child_uses_none_of_its_parents_connections(path: Path) -> None:
+    store = SqliteStore(path)
+    driver = driver_over(store)
+    driver.accept_input(prompt(1))
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        status = 2
+        try:
+            driver.accept_input(prompt(2))
+        except StoreError as error:
+            status = 0 if str(os.getppid()) in str(error) else 1
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0  # refused, and told who owns the file
+    driver.accept_input(prompt(3))
+    assert len(store.load_active_inputs(R1)) == 2
     store.close()
