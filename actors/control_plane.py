@@ -6,7 +6,9 @@ may call; runtimes never wait for each other.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import wait
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
@@ -17,7 +19,7 @@ from attrs import frozen
 from actors import messages as m
 from actors.clock import Clock
 from actors.event_hub import Subscription
-from actors.replies import Reply, wait_for
+from actors.replies import Reply, refuse_deadlock, wait_for
 from actors.runs import Executor, checked_executor
 from actors.supervisor import (
     GRACE_S,
@@ -29,7 +31,7 @@ from actors.system import System
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.errors import ControlPlaneStopped, InputValidationFailed
+from meerkat.errors import CallTimedOut, ControlPlaneStopped, InputValidationFailed
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
     InputId,
@@ -112,29 +114,47 @@ class ControlPlane:
                 grace_s=grace_s,
             )
         )
-        self._supervisor: pykka.ActorRef[RuntimeSupervisor] | None = None
-        self._system: System | None = None
+        self._nothing_runs()
 
     @classmethod
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
         """The front door to a supervisor that runs in the host's own actor tree."""
         plane = cls.__new__(cls)
         plane._start_supervisor = lambda: supervisor
-        plane._supervisor = plane._system = None
+        plane._nothing_runs()
         return plane.start()
+
+    def _nothing_runs(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may stop what its thread starts
+        self._supervisor: pykka.ActorRef[RuntimeSupervisor] | None = None
+        self._system: System | None = None
+        self._stopping: System | None = None
 
     # --- coming and going ---------------------------------------------------------------
 
     def start(self) -> Self:
         """Own the store and start, again after a stop; StoreError names another owner.
 
-        Idempotent. ControlPlaneStopped when a supervisor that was wrapped has ended.
+        Idempotent; while a stop is under way it waits for its end first.
+        ControlPlaneStopped when a supervisor that was wrapped has ended.
         """
-        if self._system is None or self._system.ended.is_set():
-            supervisor = self._start_supervisor()
-            self._system = _system_of(supervisor)
-            self._supervisor = supervisor
-        return self
+        while True:
+            with self._lock:
+                if self._system is None or self._system.ended.is_set():
+                    supervisor = self._start_supervisor()
+                    self._system = _system_of(supervisor)
+                    self._supervisor = supervisor
+                    return self
+                ending = self._ending()
+            if ending is None:
+                return self
+            refuse_deadlock("start")
+            ending.ended.wait()
+
+    def _ending(self) -> System | None:
+        """What is being stopped, by us or by its host."""
+        alive = self._supervisor is not None and self._supervisor.is_alive()
+        return None if alive and self._stopping is not self._system else self._system
 
     def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> None:
         """Refuse new work, let the runs in hand end, commit, answer everybody, close.
@@ -144,12 +164,16 @@ class ControlPlane:
         ControlPlaneStopped, open handles end as runtime_terminated. Idempotent, and whoever
         calls it while it is under way waits for the same end.
         """
-        if self._supervisor is None or self._system is None:
-            return
+        with self._lock:
+            supervisor, system = self._supervisor, self._system
+            if supervisor is None or system is None:
+                return
+            refuse_deadlock("stop")
+            self._stopping = system
         with suppress(pykka.ActorDeadError):
-            self._supervisor.tell(m.ShutDown(drain, timeout))
-            self._supervisor.stop(block=False)
-        self._system.ended.wait()  # not for an answer: an ask that races the end gets none
+            supervisor.tell(m.ShutDown(drain, timeout))
+            supervisor.stop(block=False)
+        system.ended.wait()  # not for an answer: an ask that races the end gets none
 
     def __enter__(self) -> Self:
         return self.start()
@@ -173,9 +197,17 @@ class ControlPlane:
     def register_many(
         self, runtime_ids: Iterable[RuntimeName], *, timeout: float | None = None
     ) -> list[SessionRuntimeBindings]:
-        """Make many runtimes known, in few commits; their bindings in the order given."""
+        """Make many runtimes known; their bindings in the order given.
+
+        Each is committed on its own, many in one transaction of the store: where one is
+        refused, which is raised, the others are registered all the same. ``timeout`` is for
+        all of them together.
+        """
+        refuse_deadlock("register_many")
         replies = [self._register(each, SessionId.new()) for each in runtime_ids]
-        return [wait_for(reply, "register_many", timeout) for reply in replies]
+        if wait(replies, timeout).not_done:
+            raise CallTimedOut("register_many", timeout or 0.0)
+        return [reply.result() for reply in replies]
 
     def prepare_bindings(
         self, session_id: SessionId, *, timeout: float | None = None
@@ -224,12 +256,10 @@ class ControlPlane:
         What cannot be offered at all (InputValidationFailed, Overloaded) is raised here;
         every other refusal is in both futures.
         """
-        submission = Submission(Reply(), CompletionHandle())
-        submission.accepted.add_done_callback(
-            lambda accepted: _pass_on_error(accepted, submission.completion)
-        )
-        self._offer(runtime_id, input, submission.accepted, submission.completion)
-        return submission
+        accepted, completion = Reply[AcceptOutcome](), CompletionHandle()
+        accepted.add_done_callback(lambda accepted: _pass_on_error(accepted, completion))
+        self._offer(runtime_id, input, accepted, completion)
+        return Submission(accepted, completion)
 
     def _offer(
         self,
@@ -242,7 +272,7 @@ class ControlPlane:
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
         system.calls.opened_within_limit(reply)
-        self._deliver(system, name, m.Accept(input, payload, reply, handle))
+        system.directory.deliver(name, m.Accept(input, payload, reply, handle))
 
     def completion(
         self,
@@ -347,8 +377,8 @@ class ControlPlane:
         *,
         timeout: float | None = None,
     ) -> None:
-        """Replace the set of request intents that wake nobody."""
-        command = kernel.SetSilentIntents(frozenset(intents))
+        """Replace the set of request intents that wake nobody; TypeError for what is none."""
+        command = kernel.SetSilentIntents(_checked_intents(intents))
         self._ask(runtime_id, command, "set_silent_intents", timeout)
 
     def attach_executor(
@@ -433,17 +463,7 @@ class ControlPlane:
         system = self._running()
         name = as_runtime_id(runtime_id)
         system.calls.opened(message.reply)
-        self._deliver(system, name, message)
-
-    def _deliver(self, system: System, name: LogicalRuntimeId, message: m.DriverMessage) -> None:
-        driver = system.directory.get(name)
-        if driver is not None:
-            try:
-                driver.tell(message)
-            except pykka.ActorDeadError:
-                driver = None
-        if driver is None:
-            system.route(name, message)
+        system.directory.deliver(name, message)
 
 
 def _system_of(supervisor: pykka.ActorRef[RuntimeSupervisor]) -> System:
@@ -468,6 +488,16 @@ def _input_id_of(value: InputId | AcceptOutcome) -> InputId:
         case Rejected(reason=reason):
             raise InputValidationFailed(str(reason))
     raise TypeError(f"expected an InputId or an AcceptOutcome, not {type(value).__name__}")
+
+
+def _checked_intents(intents: Iterable[str]) -> frozenset[str]:
+    if isinstance(intents, str):
+        raise TypeError("intents come as a collection of texts, not as one text")
+    checked = tuple(intents)
+    for intent in checked:
+        if not isinstance(intent, str):
+            raise TypeError(f"an intent is a text, not {type(intent).__name__}")
+    return frozenset(checked)
 
 
 def _pass_on_error(accepted: Any, completion: CompletionHandle) -> None:

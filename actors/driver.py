@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, cast
 
 import pykka
 from attrs import evolve
@@ -28,6 +28,7 @@ from actors.system import System
 from actors.ticket import Answer, Ticket
 from meerkat import kernel
 from meerkat.errors import (
+    ControlPlaneStopped,
     Fenced,
     InternalError,
     MeerkatError,
@@ -40,13 +41,11 @@ from meerkat.input_lifecycle import InputState
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
 from meerkat.loading import load_memory, recovery_of
 from meerkat.outcomes import TerminationReason, completion_of, terminated
+from meerkat.policy import Lane
+from meerkat.reports import RecoveryReport
 from meerkat.runtime_lifecycle import WORKING, RuntimeState
 
 logger = logging.getLogger(__name__)
-
-RELOAD_DELAY_S: Final = 1.0
-"""How long a driver that could not load its runtime waits before it tries by itself."""
-
 
 class DriverActor(PooledActor):
     """Owns one runtime: its ledger, its run in hand, its place in the store."""
@@ -59,18 +58,22 @@ class DriverActor(PooledActor):
         self.seat = Seat(system, runtime_id, self.tell)
         self.ticket = Ticket(RuntimeHead())
         self.unavailable: MeerkatError | None = None
-        self.loading = 0
+        self.holds: dict[Lane, int] = {}
         self.quiesce: m.Quiesce | None = None
         self.unregistering: list[Reply[None]] = []
         self.coming_back: list[m.RegisterRuntime] = []
         self.stopping: list[Reply[Any]] = []
+        self.cut_short = False
+        self.load_report: RecoveryReport | None = None
         self.memory: RuntimeMemory | None = None
         self._fence = 0
         self._claimed = False
         self._in_flight: Ticket | None = None
         self._doomed: MeerkatError | None = None
         self._stash: list[Any] = []
-        self._left = False
+        self._failures = 0
+        self._held_off = False
+        self._hold = 0
 
     # --- the mailbox --------------------------------------------------------------------
 
@@ -80,8 +83,6 @@ class DriverActor(PooledActor):
             self._landed(message)
         elif self._doomed is not None:
             self._stash.append(message)
-        elif self._left:
-            self.on_dead_letter(message)
         else:
             try:
                 driver_messages.handle(self, message)
@@ -104,8 +105,8 @@ class DriverActor(PooledActor):
     def on_dead_letter(self, message: Any) -> None:
         """Hand on what came after the end: another driver, or another runtime, takes it."""
         match message:
-            case m.FrontDoorMessage():
-                self.system.route(self.runtime_id, message)
+            case m.FrontDoorMessage() | m.StopHookReturned():
+                self.system.directory.deliver_anew(self.runtime_id, message)
             case m.SlotGranted():
                 self.system.slots.give_back()
             case m.Quiesce():
@@ -142,7 +143,7 @@ class DriverActor(PooledActor):
     def loaded(self) -> RuntimeMemory:
         """The runtime's memory, loaded if need be; what makes it unavailable is raised."""
         if self.unavailable is not None:
-            raise self.unavailable
+            raise _anew(self.unavailable)
         if self.memory is None:
             try:
                 self.memory = self._load()
@@ -152,9 +153,16 @@ class DriverActor(PooledActor):
         return self.memory
 
     def registered(self) -> RuntimeMemory:
-        """The memory of a runtime that is registered; RuntimeNotFound for any other."""
+        """The memory of a runtime that is registered and stays so; else RuntimeNotFound."""
+        memory = self.present()
+        if self.unregistering:
+            raise RuntimeNotFound(self.runtime_id)
+        return memory
+
+    def present(self) -> RuntimeMemory:
+        """The same, of one that is about to be unregistered too."""
         memory = self.loaded()
-        if not memory.head.registered or self.unregistering:
+        if not memory.head.registered:
             raise RuntimeNotFound(self.runtime_id)
         return memory
 
@@ -169,7 +177,6 @@ class DriverActor(PooledActor):
         recovery = recovery_of(system.store, memory)
         lost = self._lost_handles(memory)
         self._fence, self._claimed = (0 if row is None else row.fence), False
-        self.loading += 1
         self.ticket = Ticket(memory.head, self.ticket.steps)
         system.events.begin(self.runtime_id, self._fence)
         if row is not None and row.state is not RuntimeState.DESTROYED:
@@ -177,6 +184,7 @@ class DriverActor(PooledActor):
             transition = kernel.decide(memory, recovery, now)
             memory.apply(transition)
             self.ticket.decided(transition, now)
+            self.load_report = cast("RecoveryReport", transition.reply)
         for state_or_id, outcome in lost:
             system.completions.resolve(self.runtime_id, state_or_id, outcome)
         return memory
@@ -201,8 +209,8 @@ class DriverActor(PooledActor):
             self._try_start(self.memory)
         self._flush()
         if not self._busy:
-            self._try_leave()
             self._say_quiet()
+            self._try_leave()
 
     @property
     def _busy(self) -> bool:
@@ -246,12 +254,14 @@ class DriverActor(PooledActor):
             return
         self._fence, self._claimed = self._fence + 1, True
         self.system.events.claimed(self.runtime_id, self._fence)
+        if ticket.commit.proves:
+            self._failures = 0
         self._release(ticket)
         if self._doomed is not None:
             self._discard(self._doomed)
 
     def _discard(self, error: MeerkatError) -> None:
-        """Drop the memory: what is not on disk did not happen. Then load afresh."""
+        """Drop the memory: what is not on disk did not happen. Then load afresh, in time."""
         self._doomed = error
         self.seat.clear()
         self.memory = None
@@ -260,6 +270,8 @@ class DriverActor(PooledActor):
         stranded, self.ticket = self.ticket, Ticket(RuntimeHead())
         said = StoreError(f"not attempted, as what came before it failed: {error}")
         said.__cause__ = error
+        if isinstance(error, ControlPlaneStopped):
+            stranded.fail(error)
         if isinstance(error, Fenced):
             self.unavailable = said = error
             taken_over = terminated(TerminationReason.TAKEN_OVER)
@@ -267,10 +279,34 @@ class DriverActor(PooledActor):
         stranded.fail(said)
         self._doomed = None
         self.unregistering = [reply for reply in self.unregistering if not reply.done()]
-        waiting = (*self._stash, *self.coming_back, m.Resume())
+        waiting = (*self._stash, *self.coming_back)
         self._stash, self.coming_back = [], []
         for message in waiting:
             self.tell(message)
+        self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        """Start no run before a back-off: a disk that refuses must not use up attempts.
+
+        Whoever asks meanwhile has the runtime loaded, and is answered.
+        """
+        self._failures += 1
+        self._held_off = True
+        clock, backoff = self.system.clock, self.system.rules.backoff
+        delay_s = backoff.delay_s(self._failures, clock.jitter())
+        self.system.timers.after(delay_s, lambda: self.tell(m.Resume()))
+
+    def go_on(self) -> None:
+        """The back-off is over. A runtime that still cannot be loaded waits for another."""
+        self._held_off = False
+        try:
+            self.loaded()
+        except RecoveryCorruption as error:
+            logger.error("runtime %s is unavailable: %s", self.runtime_id, error)  # noqa: TRY400
+        except StoreError as error:
+            if self.unavailable is None:
+                logger.warning("runtime %s could not be loaded: %s", self.runtime_id, error)
+                self._go_on_later()
 
     # --- releasing ----------------------------------------------------------------------
 
@@ -294,9 +330,11 @@ class DriverActor(PooledActor):
                 if head is not None and head.phase.run_id == effect.run.run_id:
                     self.seat.begin(effect, head, self.executor)
             case kernel.InterruptRun(run_id=run_id):
-                self.seat.cancel(run_id)
+                self.seat.fence(run_id)
             case kernel.RetryLane(lane=lane, delay_s=delay_s):
-                due = m.LaneDue(lane, self.loading)
+                self._hold += 1
+                self.holds[lane] = self._hold
+                due = m.LaneDue(lane, self._hold)
                 self.system.timers.after(delay_s, lambda: self.tell(due))
             case kernel.RuntimeEnded(reason=reason):
                 self.system.bindings.end(self.runtime_id, str(reason))
@@ -320,8 +358,10 @@ class DriverActor(PooledActor):
             return
         held_back = self.quiesce is not None and not self.quiesce.drain
         gone = bool(self.unregistering) or not memory.head.registered
-        if held_back or gone or not memory.runnable:
+        if self._held_off or held_back or gone or not memory.runnable:
             self.seat.return_slot()
+        elif self.seat.occupied:
+            return  # one run of a runtime at a time, a fenced one included
         elif self.seat.take_slot():
             self.decide(kernel.StageRun(RunId.new()))
 
@@ -342,11 +382,10 @@ class DriverActor(PooledActor):
     def _try_leave(self) -> None:
         """Ask to end when there is no runtime to drive."""
         memory = self.memory
-        if self._left or memory is None or memory.head.registered:
+        if memory is None or memory.head.registered or self.stopping or self.seat.occupied:
             return
         if memory.head.phase.state is not RuntimeState.DESTROYED:
-            self._left = True
-            self.system.leave(self.runtime_id, self.actor_ref)
+            self.system.directory.leave(self.runtime_id, self)
 
     def _say_quiet(self) -> None:
         """Tell a stop that nothing of this runtime is under way."""
@@ -355,11 +394,22 @@ class DriverActor(PooledActor):
         memory = self.memory
         if memory is not None:
             head = memory.head
-            works = self.executor is not None and head.phase.state in WORKING
+            works = head.executor_attached and head.phase.state in WORKING and head.registered
             if head.run is not None or (self.quiesce.drain and works and memory.has_waiting):
                 return
+        if self.seat.occupied:
+            return
         self.quiesce.quiet(self.runtime_id)
 
-    def retry_load(self) -> None:
-        """Load again by itself after a while: somebody may wait for this runtime."""
-        self.system.timers.after(RELOAD_DELAY_S, lambda: self.tell(m.Resume()))
+
+def _anew(error: MeerkatError) -> MeerkatError:
+    """The same refusal again: one that is raised twice drags both callers' frames along."""
+    said: MeerkatError
+    match error:
+        case RecoveryCorruption(reason=reason):
+            said = RecoveryCorruption(reason)
+        case Fenced(runtime_id=runtime_id):
+            said = Fenced(runtime_id)
+        case _:
+            said = StoreError(str(error))
+    return said

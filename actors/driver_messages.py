@@ -101,7 +101,10 @@ def _query(driver: DriverActor, message: m.Query) -> None:
 
 
 def _call(driver: DriverActor, message: m.Call) -> None:
-    driver.registered()
+    if isinstance(message.command, kernel.Stop | kernel.Destroy):
+        driver.present()  # also when it waits for a run to unregister: this is the way out
+    else:
+        driver.registered()
     driver.decide(message.command, message.reply)
 
 
@@ -122,8 +125,14 @@ def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
     """Recover in place; a runtime that is unavailable is loaded again first."""
     if isinstance(driver.unavailable, RecoveryCorruption | StoreError):
         driver.unavailable = None
+    driver.load_report = None
     memory = driver.registered()
-    driver.decide(recovery_of(driver.system.store, memory), message.reply)
+    loaded_now = driver.load_report
+
+    def answer(transition: kernel.Transition) -> Callable[[], Any]:
+        return lambda: loaded_now or transition.reply
+
+    driver.decide(recovery_of(driver.system.store, memory), message.reply, answer)
 
 
 def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
@@ -150,7 +159,7 @@ def _unregister(driver: DriverActor, message: m.UnregisterRuntime) -> None:
 
 def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
     """Call the stop hook off the mailbox; the runtime stops when it has returned."""
-    phase = driver.registered().head.phase
+    phase = driver.present().head.phase
     hook = getattr(driver.executor, "stop", None)
     needless = phase.state is RuntimeState.STOPPED or not phase.allows(RuntimeStep.STOP)
     if needless or not callable(hook):
@@ -197,7 +206,9 @@ def _executor_ready(driver: DriverActor, message: m.ExecutorReady) -> None:
 
 def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
     memory = driver.memory
-    if memory is None or memory.head.phase.run_id != message.run_id:
+    if driver.seat.gone(message.run_id) or (
+        memory is None or memory.head.phase.run_id != message.run_id
+    ):
         late = "runtime %s: late result of run %s refused"
         logger.warning(late, driver.runtime_id, message.run_id)
         return
@@ -218,10 +229,16 @@ def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
         case Failed(error=error, recoverable=recoverable):
             jitter = driver.system.clock.jitter()
             return kernel.FailRun(message.run_id, error, recoverable, jitter)
-        case Cancelled() if driver.quiesce is None:
+        case Cancelled() if not driver.cut_short:
             return kernel.CancelRun(message.run_id)
         case Cancelled() | Stopped():
             return kernel.RequeueRun(message.run_id)
+
+
+def _run_overdue(driver: DriverActor, message: m.RunOverdue) -> None:
+    if driver.seat.gone(message.run_id):
+        overdue = "runtime %s: run %s did not return in time; the runtime goes on without it"
+        logger.warning(overdue, driver.runtime_id, message.run_id)
 
 
 def _run_progressed(driver: DriverActor, message: m.RunProgressed) -> None:
@@ -237,7 +254,7 @@ def _slot_granted(driver: DriverActor, _message: m.SlotGranted) -> None:
 
 
 def _lane_due(driver: DriverActor, message: m.LaneDue) -> None:
-    if driver.memory is not None and message.loading == driver.loading:
+    if driver.memory is not None and driver.holds.get(message.lane) == message.hold:
         driver.decide(kernel.ReleaseLane(message.lane))
 
 
@@ -245,15 +262,8 @@ def _lane_due(driver: DriverActor, message: m.LaneDue) -> None:
 
 
 def _resume(driver: DriverActor, _message: m.Resume) -> None:
-    """Load the runtime; a store that fails just now is asked again later."""
-    try:
-        driver.loaded()
-    except RecoveryCorruption as error:
-        logger.error("runtime %s is unavailable: %s", driver.runtime_id, error)
-    except StoreError as error:
-        if driver.unavailable is None:
-            logger.warning("runtime %s could not be loaded: %s", driver.runtime_id, error)
-            driver.retry_load()
+    """Load the runtime and work what waits."""
+    driver.go_on()
 
 
 def _quiesce(driver: DriverActor, message: m.Quiesce) -> None:
@@ -263,6 +273,7 @@ def _quiesce(driver: DriverActor, message: m.Quiesce) -> None:
 
 
 def _cancel_runs(driver: DriverActor, _message: m.CancelRuns) -> None:
+    driver.cut_short = True
     driver.seat.cancel()
 
 
@@ -280,6 +291,7 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.ReplaceExecutor: _replace_executor,
     m.ExecutorReady: _executor_ready,
     m.RunEnded: _run_ended,
+    m.RunOverdue: _run_overdue,
     m.RunProgressed: _run_progressed,
     m.SlotGranted: _slot_granted,
     m.LaneDue: _lane_due,

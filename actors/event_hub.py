@@ -9,12 +9,23 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from attrs import evolve, frozen
+
 from meerkat.errors import ControlPlaneStopped
 from meerkat.event_log import EventLog, first_sequence
 from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel import Emit
 from meerkat.limits import Limits
+
+
+@frozen
+class _Stretch:
+    """Neighbouring events of one runtime: those above ``after`` up to ``through``."""
+
+    runtime_id: LogicalRuntimeId
+    after: int
+    through: int
 
 
 class Subscription:
@@ -29,9 +40,9 @@ class Subscription:
         self.runtime_id = runtime_id
         self._after = after
         self._ready: deque[RuntimeEventEnvelope | EventGap] = deque()
-        self.unread: deque[tuple[LogicalRuntimeId, int]] = deque(
-            maxlen=hub.limits.events_per_process_max
-        )
+        self._unread: deque[_Stretch] = deque()  # of everybody's events, in their order
+        self._lost: dict[LogicalRuntimeId, _Stretch] = {}
+        self._told: dict[LogicalRuntimeId, int] = {}
         self.closed = False
 
     def __iter__(self) -> Self:
@@ -65,13 +76,50 @@ class Subscription:
             self._after = envelopes[-1].sequence
         return [*([gap] if gap else []), *envelopes]
 
+    def note(self, runtime_id: LogicalRuntimeId, after: int, through: int) -> None:
+        """Put new events of a runtime behind all others. The caller holds ``changed``.
+
+        Where too many wait, the oldest are lost to this reader, which is told so.
+        """
+        if len(self._unread) >= self._hub.limits.events_per_process_max:
+            oldest = self._unread.popleft()
+            first = self._lost.get(oldest.runtime_id, oldest)
+            self._lost[oldest.runtime_id] = evolve(first, through=oldest.through)
+        self._unread.append(_Stretch(runtime_id, after, through))
+
     def _fetch_any(self) -> Sequence[RuntimeEventEnvelope | EventGap]:
         found: list[RuntimeEventEnvelope | EventGap] = []
-        while self.unread and not found:
-            runtime_id, sequence = self.unread.popleft()
-            gap, envelopes = self._hub.read(runtime_id, sequence - 1, limit=1)
-            found += [gap] if gap is not None else envelopes
+        while not found and (self._lost or self._unread):
+            if self._lost:
+                stretch = self._lost.pop(next(iter(self._lost)))
+                found += self._gap_of(stretch, lost=stretch.through)
+            else:
+                found += self._read_stretch(self._unread.popleft())
+        if not self._unread and not self._lost:
+            self._told.clear()
         return found
+
+    def _read_stretch(self, stretch: _Stretch) -> Sequence[RuntimeEventEnvelope | EventGap]:
+        """What the window still holds of a stretch, behind the gap if some of it is gone."""
+        gap = self._gap_of(stretch)
+        after = self._after_told(stretch)
+        _, envelopes = self._hub.read(stretch.runtime_id, after, stretch.through - after)
+        return [*gap, *envelopes]
+
+    def _gap_of(self, stretch: _Stretch, lost: int = 0) -> list[EventGap]:
+        """The gap up to ``lost``, or as far as the window has moved on; it is told once."""
+        after = self._after_told(stretch)
+        oldest, watermark = self._hub.window(stretch.runtime_id, stretch.through)
+        through = max(lost, oldest - 1)
+        if through <= after or after >= stretch.through:
+            return []
+        self._told[stretch.runtime_id] = through
+        return [EventGap(requested=after, dropped_through=through, watermark=watermark)]
+
+    def _after_told(self, stretch: _Stretch) -> int:
+        """Where a stretch goes on, as a gap told earlier may cover a part of it."""
+        told = self._told.get(stretch.runtime_id, 0)
+        return min(max(stretch.after, told), stretch.through)
 
     def close(self) -> None:
         """End the subscription; a blocked reader returns. Idempotent."""
@@ -97,6 +145,7 @@ class EventHub:
         self.changed = threading.Condition()
         self._logs: OrderedDict[LogicalRuntimeId, EventLog] = OrderedDict()
         self._fences: dict[LogicalRuntimeId, int] = {}
+        self._forgotten: set[LogicalRuntimeId] = set()
         self._subscribers: set[Subscription] = set()
         self._total = 0
         self._closed = False
@@ -104,6 +153,7 @@ class EventHub:
     def begin(self, runtime_id: LogicalRuntimeId, stored_fence: int) -> None:
         """A driver has loaded its runtime: numbers go on above every earlier one."""
         with self.changed:
+            self._forgotten.discard(runtime_id)
             log = self._logs.get(runtime_id)
             if log is None:
                 first = first_sequence(stored_fence)
@@ -117,7 +167,27 @@ class EventHub:
 
     def claimed(self, runtime_id: LogicalRuntimeId, fence: int) -> None:
         """The driver has claimed its runtime: this fence's numbers are ours."""
+        if runtime_id not in self._logs or runtime_id in self._forgotten:
+            self.begin(runtime_id, fence - 1)  # it was about to leave, and stays after all
         self._fences[runtime_id] = fence
+
+    def forget(self, runtime_id: LogicalRuntimeId) -> None:
+        """A driver leaves as there is no runtime: keep of it what can still be read, no more.
+
+        Should it come back, its stored fence puts its numbers above every earlier one.
+        """
+        with self.changed:
+            if runtime_id in self._logs:
+                self._forgotten.add(runtime_id)
+                self._drop_if_done(runtime_id)
+
+    def _drop_if_done(self, runtime_id: LogicalRuntimeId | None) -> None:
+        if runtime_id not in self._forgotten or len(self._logs[runtime_id]):
+            return
+        if not any(each.runtime_id == runtime_id for each in self._subscribers):
+            self._forgotten.discard(runtime_id)
+            del self._logs[runtime_id]
+            self._fences.pop(runtime_id, None)
 
     def append(self, runtime_id: LogicalRuntimeId, emits: Sequence[Emit], now: datetime) -> None:
         """Stamp and keep events of one runtime, and wake their readers."""
@@ -135,8 +205,7 @@ class EventHub:
     def _tell(self, runtime_id: LogicalRuntimeId, watermark: int, count: int) -> None:
         for subscriber in self._subscribers:
             if subscriber.runtime_id is None:
-                numbers = range(watermark - count + 1, watermark + 1)
-                subscriber.unread.extend((runtime_id, number) for number in numbers)
+                subscriber.note(runtime_id, watermark - count, watermark)
         self.changed.notify_all()
 
     def _make_room(self) -> None:
@@ -145,6 +214,7 @@ class EventHub:
             if len(quietest):
                 quietest.drop_oldest()
                 self._total -= 1
+                self._drop_if_done(runtime_id)
             else:
                 self._logs.move_to_end(runtime_id)
 
@@ -157,6 +227,16 @@ class EventHub:
             return None, []
         gap, envelopes = log.after(after, limit)
         return gap, envelopes
+
+    def window(self, runtime_id: LogicalRuntimeId, known: int) -> tuple[int, int]:
+        """The oldest number kept and the last one; ``known`` is the last one the caller knows.
+
+        The caller holds ``changed``.
+        """
+        log = self._logs.get(runtime_id)
+        if log is None:  # forgotten, with everything that was told of it
+            return known + 1, known
+        return log.watermark + 1 - len(log), log.watermark
 
     def subscribe(
         self, runtime_id: LogicalRuntimeId | None, after: int | None
@@ -177,6 +257,7 @@ class EventHub:
         with self.changed:
             subscription.closed = True
             self._subscribers.discard(subscription)
+            self._drop_if_done(subscription.runtime_id)
             self.changed.notify_all()
 
     def close(self) -> None:

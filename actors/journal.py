@@ -45,12 +45,20 @@ class Journal:
         # It ends with its control plane, not with whatever else stops every actor.
         pykka.ActorRegistry.unregister(self._actor)
 
-    def stop(self) -> None:
-        """Commit what waits and end the actor; what comes later is refused. Idempotent."""
+    def stop(self, timeout_s: float) -> bool:
+        """Commit what waits and end the actor; what comes later is refused. Idempotent.
+
+        Says whether it ended within the time: a disk that hangs keeps its thread for good.
+        """
         with self._lock:
             self._closed = True
-        if self._actor is not None:
-            self._actor.stop()
+        if self._actor is None:
+            return True
+        try:
+            self._actor.stop(timeout=timeout_s)
+        except pykka.Timeout:
+            return False
+        return True
 
     def submit(self, batch: Batch, landed: Landed) -> None:
         """Commit a batch and say what became of it, on the journal's thread."""

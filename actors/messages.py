@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from attrs import field, frozen
-from pykka import ActorRef
 
 from actors.replies import Reply
 from actors.runs import Ending, Executor
@@ -135,6 +134,13 @@ class RunEnded:
 
 
 @frozen
+class RunOverdue:
+    """A run that was fenced has had its grace; the runtime goes on without it."""
+
+    run_id: RunId
+
+
+@frozen
 class RunProgressed:
     """How far a run is."""
 
@@ -149,10 +155,10 @@ class SlotGranted:
 
 @frozen
 class LaneDue:
-    """A lane's back-off is over; ``loading`` says which loading of the runtime held it."""
+    """A lane's back-off is over; ``hold`` says which one, of all that the driver began."""
 
     lane: Lane
-    loading: int
+    hold: int
 
 
 @frozen(eq=False)
@@ -184,6 +190,7 @@ DriverMessage: TypeAlias = (
     FrontDoorMessage
     | Landed
     | RunEnded
+    | RunOverdue
     | RunProgressed
     | SlotGranted
     | LaneDue
@@ -195,22 +202,6 @@ DriverMessage: TypeAlias = (
 
 
 # --- to the supervisor ------------------------------------------------------------------
-
-
-@frozen
-class Route:
-    """Hand a message to a runtime's driver, starting one if there is none."""
-
-    runtime_id: LogicalRuntimeId
-    message: DriverMessage
-
-
-@frozen
-class Leaving:
-    """A driver has nothing to drive; it may end."""
-
-    runtime_id: LogicalRuntimeId
-    driver: ActorRef[Any]
 
 
 @frozen

@@ -11,6 +11,7 @@ ended goes to :meth:`PooledActor.on_dead_letter`.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from queue import SimpleQueue
@@ -19,8 +20,19 @@ from typing import Any, Final, Self
 import pykka
 from pykka import ActorRef, ThreadingFuture
 
+logger = logging.getLogger(__name__)
+
 MESSAGES_PER_TURN: Final = 64
 """Messages one actor may handle before others have their turn."""
+
+
+class _Worker(threading.Thread):
+    """A thread that runs actors: what waits on it for an actor waits for ever."""
+
+
+def on_worker() -> bool:
+    """Is this a thread that runs actors?"""
+    return isinstance(threading.current_thread(), _Worker)
 
 
 class ActorPool:
@@ -29,7 +41,7 @@ class ActorPool:
     def __init__(self, workers: int) -> None:
         self._ready: SimpleQueue[PooledActor | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._work, name=f"meerkat-driver-{index}", daemon=True)
+            _Worker(target=self._work, name=f"meerkat-driver-{index}", daemon=True)
             for index in range(workers)
         ]
 
@@ -38,13 +50,14 @@ class ActorPool:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End the workers once they have handled what is ready now."""
+    def stop(self, timeout_s: float) -> bool:
+        """End the workers once they have handled what is ready now; says whether all ended."""
         for _ in self._threads:
             self._ready.put(None)
         for thread in self._threads:
-            if thread.ident is not None and thread is not threading.current_thread():
-                thread.join()
+            if thread.ident is not None:
+                thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
 
     def schedule(self, actor: PooledActor) -> None:
         """Give an actor its turn."""
@@ -98,6 +111,12 @@ class _PooledInbox:
                 return self._mail.popleft()
             self._scheduled = False
             return None
+
+    def close_if_empty(self) -> bool:
+        """Take no more mail, unless there is some."""
+        with self._lock:
+            self._closed = self._closed or not self._mail
+            return self._closed
 
     def close(self) -> list[Any]:
         """Take no more mail; gives what was not handled."""
@@ -163,14 +182,27 @@ class PooledActor(pykka.Actor):
             if envelope.reply_to is not None:
                 envelope.reply_to.set_exception((type(error), error, error.__traceback__))
             else:
-                self.on_message_failed(envelope.message, error)
+                self._failed(envelope.message, error)
             return
         if envelope.reply_to is not None:
             envelope.reply_to.set(response)
 
+    def _failed(self, message: Any, error: BaseException) -> None:
+        try:
+            self.on_message_failed(message, error)
+        except BaseException:
+            logger.exception("%s could not get over a failure", type(self).__name__)
+
     def _stop(self) -> None:
         self.actor_stopped.set()
         self.on_stop()
+
+    def end_if_idle(self) -> bool:
+        """End here and now, if no mail waits. For the actor itself, in its own turn."""
+        if self._inbox.close_if_empty():
+            self.actor_stopped.set()
+            return True
+        return False
 
     def refuse(self, envelope: Any) -> None:
         """Pass on a message that came too late."""

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
+from actors.pool import on_worker
 from meerkat.errors import (
     CallTimedOut,
     ControlPlaneStopped,
@@ -20,6 +21,7 @@ from meerkat.errors import (
     RuntimeDestroyed,
     RuntimeNotReady,
     StoreError,
+    WouldDeadlock,
 )
 from meerkat.runtime_lifecycle import RuntimeState
 
@@ -72,13 +74,23 @@ def as_control_plane_error(error: BaseException) -> BaseException:
 
 
 def wait_for(reply: Future[T], call: str, timeout_s: float | None) -> T:
-    """Wait for a reply; CallTimedOut bounds the caller, never the work."""
+    """Wait for a reply; CallTimedOut bounds the caller, never the work.
+
+    WouldDeadlock on a thread that runs drivers: host code gets there in a callback only.
+    """
+    refuse_deadlock(call)
     try:
         return reply.result(timeout_s)
     except FutureTimeoutError:
         if reply.done():
             raise
         raise CallTimedOut(call, timeout_s or 0.0) from None
+
+
+def refuse_deadlock(call: str) -> None:
+    """Raise WouldDeadlock on a thread that runs drivers."""
+    if on_worker():
+        raise WouldDeadlock(call)
 
 
 class OpenCalls:

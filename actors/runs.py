@@ -21,7 +21,8 @@ from meerkat.conversation import Conversation, Plan
 from meerkat.errors import ApplyFailed, ExecutorStopped, MeerkatError, RunCancelled
 from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.interfaces import RunContext
-from meerkat.json_values import JsonValue, check, dump
+from meerkat.json_values import JsonValue, carriable
+from meerkat.limits import TEXT_BYTES_MAX
 from meerkat.runs import RunInHand, RunOutput, StagedInput
 
 logger = logging.getLogger(__name__)
@@ -145,12 +146,18 @@ class Run:
             raise RunCancelled
 
     def progress(self, text: str) -> None:
-        """Tell the readers of events how far the run is."""
-        self._report(self.run_id, text)
+        """Tell the readers of events how far the run is; TypeError for what is no text."""
+        if not isinstance(text, str):
+            raise TypeError(f"progress is a text, not {type(text).__name__}")
+        self._report(self.run_id, bounded(text))
 
     def perform(self) -> None:
-        """Call the executor and say how it ended. Lets nothing through."""
-        self._ended(self.run_id, self._outcome())
+        """Call the executor and say how it ended, whatever it does. Lets nothing through."""
+        try:
+            ending = self._outcome()
+        except BaseException as error:  # noqa: BLE001 - what the host raised fails in its turn
+            ending = Failed(f"{type(error).__name__} while its error was read", recoverable=True)
+        self._ended(self.run_id, ending)
 
     def _outcome(self) -> Ending:
         try:
@@ -161,17 +168,15 @@ class Run:
         except ExecutorStopped:
             return Stopped()
         except ApplyFailed as error:
-            return Failed(str(error.reason), error.recoverable)
+            return Failed(_text_of(error.reason), bool(error.recoverable))
         except BaseException as error:  # noqa: BLE001 - whatever a host raises is a failure
-            text = str(error) if isinstance(error, MeerkatError) else _text_of(error)
-            return Failed(text, recoverable=True)
+            named = "" if isinstance(error, MeerkatError) else type(error).__name__
+            return Failed(_text_of(error, named), recoverable=True)
 
     def _planned(self, output: object) -> Succeeded:
         if not isinstance(output, RunOutput):
             raise ApplyFailed(f"an executor gives a RunOutput, not {type(output).__name__}")
         try:
-            check(output.result, "result")
-            dump(output.result)
             conversation = self._conversation()
             plan = conversation.plan(output)
         except ValueError as error:
@@ -179,12 +184,22 @@ class Run:
         return Succeeded(plan, output.result, conversation)
 
 
-def _text_of(error: BaseException) -> str:
+def _text_of(value: object, named: str = "") -> str:
     try:
-        text = str(error)
+        text = bounded(str(value))
     except BaseException:  # noqa: BLE001 - the text is host code too
         text = "its text cannot be had"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return ": ".join(part for part in (named, text) if part)
+
+
+def bounded(text: str) -> str:
+    """The text as it is kept: what is too long of it is cut off, and it says so."""
+    raw = carriable(text).encode()
+    if len(raw) <= TEXT_BYTES_MAX:
+        return raw.decode()
+    mark = f" … [cut: {len(raw)} bytes]"
+    kept = raw[: TEXT_BYTES_MAX - len(mark.encode())].decode(errors="ignore")
+    return kept + mark
 
 
 # --- where runs happen ------------------------------------------------------------------

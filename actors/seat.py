@@ -11,7 +11,8 @@ from typing import Any, Final
 from actors import messages as m
 from actors.runs import Executor, Run, Stopped, Succeeded
 from actors.system import System
-from meerkat.conversation import Conversation
+from meerkat.conversation import Conversation, SessionSnapshot
+from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.kernel import RuntimeHead, StartRun
 
@@ -30,6 +31,7 @@ class Seat:
         self._tell = tell
         self._run: Run | None = None
         self.executor: Executor | None = None  # who was called for the last run
+        self._fenced: RunId | None = None
         self._has_slot = False
         self._asked = False
         self._in_a_row = 0
@@ -48,9 +50,9 @@ class Seat:
         self._has_slot = True
 
     def return_slot(self) -> None:
-        """Let others run."""
+        """Let others run; a fenced run keeps its slot until it has returned."""
         self._in_a_row = 0
-        if self._has_slot:
+        if self._has_slot and self._fenced is None:
             self._has_slot = False
             self._system.slots.give_back()
 
@@ -67,7 +69,7 @@ class Seat:
             primitive=effect.primitive,
             executor=executor,
             conversation=self._conversation,
-            load=lambda: Conversation(lambda: system.store.load_session_snapshot(self._id)),
+            load=lambda: Conversation(self._read_session),
             bindings=lambda: system.bindings.of_run(self._id, head, system.clock),
             report=lambda ended_id, text: tell(m.RunProgressed(ended_id, text)),
             ended=lambda ended_id, ending: tell(m.RunEnded(ended_id, ending)),
@@ -84,13 +86,43 @@ class Seat:
         if self._in_a_row >= RUNS_IN_A_ROW and self._system.slots.contended:
             self.return_slot()
 
-    def cancel(self, run_id: RunId | None = None) -> None:
-        """Tell the run in hand that it is cancelled; with an id, only if it is that run."""
-        if self._run is not None and run_id in (None, self._run.run_id):
+    def _read_session(self) -> SessionSnapshot | None:
+        if self._system.closing.is_set():
+            raise ControlPlaneStopped
+        return self._system.store.load_session_snapshot(self._id)
+
+    def cancel(self) -> None:
+        """Tell the run in hand that it is cancelled."""
+        if self._run is not None:
             self._run.cancelled.set()
+
+    @property
+    def occupied(self) -> bool:
+        """Is a fenced run still about? No other may start beside it."""
+        return self._fenced is not None
+
+    def fence(self, run_id: RunId | None = None) -> None:
+        """The run in hand is over for its runtime: cancel it, and wait until it is gone.
+
+        It has the plane's grace to return. With an id, only if it is that run.
+        """
+        run = self._run
+        if run is None or run_id not in (None, run.run_id):
+            return
+        run.cancelled.set()
+        self._run, self._fenced = None, run.run_id
+        overdue = m.RunOverdue(run.run_id)
+        self._system.timers.after(self._system.grace_s, lambda: self._tell(overdue))
+
+    def gone(self, run_id: RunId) -> bool:
+        """A fenced run has returned, or has had its grace: the seat is free again."""
+        if self._fenced != run_id:
+            return False
+        self._fenced = None
+        return True
 
     def clear(self) -> None:
         """The runtime's memory is gone: nothing of this seat holds any more."""
-        self.cancel()
-        self._run = self._conversation = None
+        self.fence()
+        self._conversation = None
         self.return_slot()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pykka
@@ -15,6 +17,7 @@ import pykka
 from actors import messages as m
 from actors.clock import Clock, SystemClock, Timers
 from actors.completions import Completions
+from actors.directory import Directory
 from actors.driver import DriverActor
 from actors.event_hub import EventHub
 from actors.journal import Journal
@@ -85,8 +88,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             events=EventHub(limits),
             completions=Completions(),
             calls=OpenCalls(limits.in_flight_max),
-            route=self._route,
-            leave=self._leave,
+            directory=Directory(self._start_driver),
         )
         store.acquire()
         self._stopped = False
@@ -108,20 +110,11 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             logger.exception("unfinished runtimes could not be listed; each loads on first use")
             return
         for runtime_id in unfinished:
-            self._driver(runtime_id).tell(m.Resume())
+            self._system.directory.deliver(runtime_id, m.Resume())
 
     def on_receive(self, message: Any) -> Any:
-        """Route, forget, describe or shut down."""
+        """Describe or shut down."""
         match message:
-            case m.Route(runtime_id=runtime_id, message=inner):
-                if self._stopped:
-                    _refuse(inner)
-                else:
-                    self._driver(runtime_id).tell(inner)
-            case m.Leaving(runtime_id=runtime_id, driver=driver):
-                if self._system.directory.get(runtime_id) is driver:
-                    del self._system.directory[runtime_id]
-                driver.stop(block=False)
             case m.GiveSystem():
                 return self._system
             case m.ShutDown(drain=drain, timeout_s=timeout_s):
@@ -138,26 +131,9 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         """Never leave threads and a locked store behind."""
         self._shut_down(drain=False, timeout_s=0)
 
-    # --- drivers ------------------------------------------------------------------------
-
-    def _driver(self, runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
-        driver = self._system.directory.get(runtime_id)
-        if driver is None:
-            driver = DriverActor.start(self._system, runtime_id)
-            self._system.directory[runtime_id] = driver
-        return driver
-
-    def _route(self, runtime_id: LogicalRuntimeId, message: m.DriverMessage) -> None:
-        try:
-            self.actor_ref.tell(m.Route(runtime_id, message))
-        except pykka.ActorDeadError:
-            _refuse(message)
-
-    def _leave(self, runtime_id: LogicalRuntimeId, driver: pykka.ActorRef[Any]) -> None:
-        try:
-            self.actor_ref.tell(m.Leaving(runtime_id, driver))
-        except pykka.ActorDeadError:
-            driver.stop(block=False)
+    def _start_driver(self, runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
+        """Start the driver of a runtime. Called by the directory, in any thread."""
+        return DriverActor.start(self._system, runtime_id)
 
     # --- the end ------------------------------------------------------------------------
 
@@ -172,19 +148,28 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             self._quiesce(drain=drain, timeout_s=timeout_s)
         finally:
             try:
-                system.journal.stop()
-                system.timers.stop()
-                system.pool.stop()
-                system.threads.stop()
-                system.calls.fail_all(ControlPlaneStopped())
-                system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
-                system.events.close()
-                system.store.close()
+                self._end()
             finally:
                 system.ended.set()
 
+    def _end(self) -> None:
+        """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
+        system = self._system
+        answers = system.journal.stop(system.grace_s)
+        system.timers.stop()
+        answers = system.pool.stop(system.grace_s) and answers
+        system.threads.stop()
+        system.closing.set()
+        system.calls.fail_all(ControlPlaneStopped())
+        system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
+        system.events.close()
+        if answers:
+            system.store.close()
+        else:
+            logger.error("the store does not answer; it is left open until the process ends")
+
     def _quiesce(self, *, drain: bool, timeout_s: float) -> None:
-        drivers = dict(self._system.directory)
+        drivers = self._system.directory.close()
         changed, quiet = threading.Condition(), set[LogicalRuntimeId]()
 
         def on_quiet(runtime_id: LogicalRuntimeId) -> None:
@@ -192,22 +177,26 @@ class RuntimeSupervisor(pykka.ThreadingActor):
                 quiet.add(runtime_id)
                 changed.notify_all()
 
-        for driver in drivers.values():
-            driver.tell(m.Quiesce(drain, on_quiet))
+        for runtime_id, driver in drivers.items():
+            _tell(driver, m.Quiesce(drain, on_quiet), on_gone=partial(on_quiet, runtime_id))
         with changed:
             if changed.wait_for(lambda: len(quiet) == len(drivers), timeout_s):
                 return
             busy = set(drivers) - quiet
         for runtime_id in busy:
-            drivers[runtime_id].tell(m.Quiesce(drain=False, quiet=on_quiet))
-            drivers[runtime_id].tell(m.CancelRuns())
+            for message in (m.CancelRuns(), m.Quiesce(drain=False, quiet=on_quiet)):
+                _tell(drivers[runtime_id], message, on_gone=partial(on_quiet, runtime_id))
         with changed:
             if not changed.wait_for(lambda: len(quiet) == len(drivers), self._system.grace_s):
                 left = len(drivers) - len(quiet)
                 logger.warning("%d runs did not return; they are taken up at the next start", left)
 
 
-def _refuse(message: m.DriverMessage) -> None:
-    reply = getattr(message, "reply", None)
-    if reply is not None:
-        reply.fail(ControlPlaneStopped())
+def _tell(
+    driver: pykka.ActorRef[DriverActor], message: object, *, on_gone: Callable[[], None]
+) -> None:
+    """Tell a driver that may have left meanwhile."""
+    try:
+        driver.tell(message)
+    except pykka.ActorDeadError:
+        on_gone()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, TypeAlias
 
 from attrs import define, field
-from pykka import ActorRef
 
 from actors.clock import Clock, Timers
 from actors.completions import Completions
+from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.journal import Journal
-from actors.messages import DriverMessage
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
 from actors.runs import Executor, RunSlots, RunThreads
@@ -23,9 +20,6 @@ from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules, RuntimeHead
 from meerkat.operations_registry import OpsLifecycleRegistry
 from meerkat.store import RuntimeStore
-
-Directory: TypeAlias = dict[LogicalRuntimeId, ActorRef[Any]]
-"""The drivers that run. Written by the supervisor alone, read by anybody."""
 
 
 @define(kw_only=True)
@@ -45,9 +39,9 @@ class System:
     events: EventHub
     completions: Completions
     calls: OpenCalls
-    route: Callable[[LogicalRuntimeId, DriverMessage], None]
-    leave: Callable[[LogicalRuntimeId, ActorRef[Any]], None]
-    directory: Directory = field(factory=dict)
+    directory: Directory
+    closing: threading.Event = field(factory=threading.Event)
+    """Set before the store is closed: a run that outlives its plane must not open it again."""
     ended: threading.Event = field(factory=threading.Event)
     bindings: BindingsTable = field(factory=lambda: BindingsTable())
 

@@ -7,7 +7,7 @@ its data as attributes. Nothing here holds a payload.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from meerkat.identifiers import InputId, LogicalRuntimeId
@@ -15,9 +15,20 @@ if TYPE_CHECKING:
 
 
 class MeerkatError(Exception):
-    """The root of every error of this library."""
+    """The root of every error of this library. A copy, and one by pickle, is the same error."""
 
     code: ClassVar[str] = "meerkat_error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[MeerkatError], args: tuple[Any, ...], data: dict[str, Any]) -> MeerkatError:
+    """Make an error again from what it holds: its arguments are a text, and not __init__'s."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(data)
+    return error
 
 
 class RuntimeDriverError(MeerkatError):
@@ -233,6 +244,19 @@ class CallTimedOut(RuntimeControlPlaneError, TimeoutError):
         self.call = call
         self.timeout_s = timeout_s
         self.still_queued = True
+
+
+class WouldDeadlock(RuntimeControlPlaneError):
+    """A blocking call in a future's callback would wait for the thread it is made on.
+
+    Hand the call to a thread of your own, or use ``submit``.
+    """
+
+    code = "would_deadlock"
+
+    def __init__(self, call: str) -> None:
+        super().__init__(f"Would deadlock: {call} was called on a thread that has to answer it")
+        self.call = call
 
 
 class DecodeError(MeerkatError, ValueError):

@@ -29,6 +29,9 @@ ARCHIVED_EPHEMERAL_MAX: Final = 10_000
 HOST_EVENT_IDS_MAX: Final = 1_024
 """Ids of published events a runtime remembers to drop duplicates: its event window."""
 
+TEXT_BYTES_MAX: Final = 8 * 1024
+"""Longest text kept of a run's error or progress, in bytes: a traceback, not a document."""
+
 _positive_int = [validators.instance_of(int), validators.gt(0)]
 
 

@@ -53,6 +53,11 @@ class PendingCommit:
         """Is there anything that has to be on disk before the effects may go?"""
         return bool(self._inputs or self._receipts or self._session or self._changed)
 
+    @property
+    def proves(self) -> bool:
+        """Does a run land with it?"""
+        return bool(self._receipts)
+
     def batch(self, runtime_id: LogicalRuntimeId, expected_fence: int) -> Batch:
         """What the store is asked to commit; it raises the fence by one.
 

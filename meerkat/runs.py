@@ -94,6 +94,12 @@ def _carried(_instance: object, attribute: Attribute[JsonValue], value: JsonValu
         canonical(value)  # refuses NaN, infinities and lone surrogates
 
 
+def _text(_instance: object, attribute: Attribute[str], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} takes a text, not {type(value).__name__}")
+    canonical(value)
+
+
 @frozen(kw_only=True)
 class RunOutput:
     """What a run leaves behind: at most one of ``append``, ``messages``, ``snapshot``.
@@ -108,9 +114,7 @@ class RunOutput:
     messages: tuple[Message, ...] | None = field(default=None, converter=_rows, repr=False)
     snapshot: bytes | None = field(default=None, repr=False)
     result: JsonValue = field(default=None, converter=own, validator=_carried, repr=False)
-    conversation_digest: str | None = field(
-        default=None, validator=validators.optional(validators.instance_of(str))
-    )
+    conversation_digest: str | None = field(default=None, validator=validators.optional(_text))
     message_count: int | None = field(default=None, validator=validators.optional(unsigned))
 
     def __attrs_post_init__(self) -> None:

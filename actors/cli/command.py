@@ -2,7 +2,7 @@
 
 It gets one JSON document on standard input and answers with one on standard output. A
 non-zero exit, and an answer that is none, is a failed attempt that says what was wrong.
-The program runs in a process group of its own: a cancelled run takes all of it along, and
+The program runs in a process group of its own: the end of a run takes all of it along, and
 Ctrl-C on the terminal does not reach it behind our back.
 """
 
@@ -92,6 +92,8 @@ class CommandExecutor:
         finally:
             if process.returncode is None:
                 _end_group(process)
+            else:
+                _signal_group(process, signal.SIGKILL)  # what it started and left behind
             with self._lock:
                 self._processes.discard(process)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from actors.cli.status import UsageError
@@ -44,18 +46,32 @@ def load_executor(spec: str) -> Executor:
         raise UsageError(f"--executor takes MODULE:NAME, not {spec!r}")
     if HERE not in sys.path:
         sys.path.insert(0, HERE)
-    try:
-        found: object = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module raises while it is imported
-        said = f"{type(error).__name__}: {error}"
-        raise UsageError(f"--executor {spec}: cannot import {module_name}: {said}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"--executor {spec}: {module_name} has no {name}")
-        found = getattr(found, part)
-    if inspect.isclass(found):
-        raise UsageError(f"--executor {spec}: it is a class; name a function or an object")
-    try:
+    with _told(f"--executor {spec}: cannot import {module_name}"):
+        module = importlib.import_module(module_name)
+    with _told(f"--executor {spec}: cannot use {name} of {module_name}"):
+        found: object = module
+        for part in name.split("."):
+            if not hasattr(found, part):
+                raise UsageError(f"--executor {spec}: {module_name} has no {name}")
+            found = getattr(found, part)
+        if inspect.isclass(found):
+            raise UsageError(f"--executor {spec}: it is a class; name a function or an object")
         return checked_executor(found)
-    except TypeError as error:
-        raise UsageError(f"--executor {spec}: {error}") from error
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever a user's code raises while we look at it is a UsageError, sys.exit() included."""
+    try:
+        yield
+    except (UsageError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UsageError(f"{what}: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its text is the user's code too
+        return type(error).__name__

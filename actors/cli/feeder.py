@@ -55,7 +55,7 @@ WAITING_A_RUNTIME_MAX: Final = DEFAULT_LIMITS.pending_inputs_max // 2
 """Inputs of one runtime that have not ended: half of what a runtime takes."""
 
 LINES_A_GROUP: Final = 1_000
-"""Lines read ahead, so that their new runtimes are registered in one commit."""
+"""Lines read ahead, so that their new runtimes are registered together."""
 
 TICK_S: Final = 1.0
 """How long to wait for news before looking at the clock."""
@@ -123,7 +123,7 @@ class Feeder:
                 self._offer(line)
 
     def _register(self, lines: list[InputLine]) -> None:
-        """Make new runtimes known, all in one commit, and watch what they have waiting."""
+        """Make new runtimes known, all together, and watch what they have waiting."""
         named = dict.fromkeys(line.runtime_id for line in lines)
         new = [each for each in named if each not in self._usable and each not in self._unusable]
         if not new:
@@ -156,8 +156,10 @@ class Feeder:
                 self._refused(line.place, error)
                 return
         self._undecided += 1
-        decided = Decided(line, submission)
-        submission.accepted.add_done_callback(lambda _: self._news.put(decided))
+        news, completion = self._news, submission.completion
+        submission.accepted.add_done_callback(
+            lambda accepted: news.put(Decided(line, accepted, completion))
+        )
 
     def _offer_again(self) -> None:
         """Offer first what was told Overloaded: it stands further up in the file."""
@@ -210,9 +212,9 @@ class Feeder:
 
     def _decided(self, news: Decided) -> None:
         self._undecided -= 1
-        line, completion = news.line, news.submission.completion
+        line, completion = news.line, news.completion
         try:
-            outcome = news.submission.accepted.result()
+            outcome = news.accepted.result()
         except Overloaded:
             self._again.append(line)
             return
@@ -245,8 +247,8 @@ class Feeder:
     ) -> None:
         if input_id not in self.watched:
             self.watched.add(runtime_id, input_id)
-            ended = Ended(runtime_id, line, future)
-            future.add_done_callback(lambda _: self._news.put(ended))
+            news = self._news
+            future.add_done_callback(lambda ended: news.put(Ended(runtime_id, line, ended)))
 
     def _ended(self, news: Ended) -> None:
         outcome, line = news.future.result(), news.line

@@ -9,9 +9,8 @@ from typing import TypeAlias
 from attrs import frozen
 
 from actors.cli.inputs_file import InputLine
-from actors.control_plane import Submission
 from meerkat.identifiers import LogicalRuntimeId
-from meerkat.outcomes import CompletionOutcome
+from meerkat.outcomes import AcceptOutcome, CompletionOutcome
 
 
 class Interrupted(Exception):
@@ -27,7 +26,8 @@ class Decided:
     """An offered line was accepted, or was not."""
 
     line: InputLine
-    submission: Submission
+    accepted: Future[AcceptOutcome]
+    completion: Future[CompletionOutcome]
 
 
 @frozen(eq=False)

@@ -147,10 +147,10 @@ def test_a_stop_waits_for_no_back_off(open_plane: OpenPlane) -> None:
 def test_a_stop_is_not_held_up_by_a_driver_that_is_leaving(
     open_plane: OpenPlane, name: str
 ) -> None:
-    """It has nothing to drive any more, and the supervisor does not know yet."""
+    """It has nothing to drive any more, and has not been let go yet."""
     plane = open_plane(Agent())
     plane.register("a")
-    system_of(plane).leave = lambda *_: None
+    system_of(plane).directory.leave = lambda *_: False
     if name == "unregister":
         plane.unregister("a")
     else:

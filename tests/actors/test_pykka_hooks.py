@@ -111,7 +111,7 @@ def test_a_pooled_actor_is_an_ordinary_one_to_its_callers() -> None:
         ref.tell("late")
     with pytest.raises(pykka.ActorDeadError):
         ref.ask("late", timeout=WAIT_S)
-    pool.stop()
+    pool.stop(WAIT_S)
 
 
 def test_what_was_not_handled_before_the_end_is_passed_on() -> None:
@@ -128,7 +128,7 @@ def test_what_was_not_handled_before_the_end_is_passed_on() -> None:
     assert (actor.told, actor.late) == ([1], [2])
     actor._inbox.put(Envelope(4))  # one that raced the end
     assert actor.late == [2, 4]
-    pool.stop()
+    pool.stop(WAIT_S)
 
 
 def test_the_ends_of_drivers_stay_out_of_pykkas_registry() -> None:
@@ -139,4 +139,4 @@ def test_the_ends_of_drivers_stay_out_of_pykkas_registry() -> None:
     assert pykka.ActorRegistry.get_all() == before
     ref.stop(timeout=WAIT_S)
     assert pykka.ActorRegistry.get_all() == before
-    pool.stop()
+    pool.stop(WAIT_S)
