@@ -102,8 +102,8 @@ class ControlPlane:
         policy: PolicyTable = DEFAULT_POLICY,
         grace_s: float = GRACE_S,
     ) -> None:
-        self._start_supervisor: Callable[[], pykka.ActorRef[RuntimeSupervisor]] = (
-            lambda: RuntimeSupervisor.start(
+        self._start_supervisor: Callable[[], pykka.ActorRef[RuntimeSupervisor]] = lambda: (
+            RuntimeSupervisor.start(
                 store=store,
                 executor=executor,
                 clock=clock,
@@ -120,8 +120,8 @@ class ControlPlane:
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
         """The front door to a supervisor that runs in the host's own actor tree."""
         plane = cls.__new__(cls)
-        plane._start_supervisor = lambda: supervisor
-        plane._nothing_runs()
+        plane._start_supervisor = lambda: supervisor  # noqa: SLF001 - of its own class
+        plane._nothing_runs()  # noqa: SLF001
         return plane.start()
 
     def _nothing_runs(self) -> None:

@@ -47,6 +47,7 @@ from meerkat.runtime_lifecycle import WORKING, RuntimeState
 
 logger = logging.getLogger(__name__)
 
+
 class DriverActor(PooledActor):
     """Owns one runtime: its ledger, its run in hand, its place in the store."""
 
@@ -99,7 +100,7 @@ class DriverActor(PooledActor):
         reply = getattr(message, "reply", None)
         if reply is not None:
             reply.fail(said)
-        self._discard(said)
+        self.discard(said)
         self._advance()
 
     def on_dead_letter(self, message: Any) -> None:
@@ -250,7 +251,7 @@ class DriverActor(PooledActor):
             return
         if message.error is not None:
             ticket.fail(message.error)
-            self._discard(message.error)
+            self.discard(message.error)
             return
         self._fence, self._claimed = self._fence + 1, True
         self.system.events.claimed(self.runtime_id, self._fence)
@@ -258,9 +259,9 @@ class DriverActor(PooledActor):
             self._failures = 0
         self._release(ticket)
         if self._doomed is not None:
-            self._discard(self._doomed)
+            self.discard(self._doomed)
 
-    def _discard(self, error: MeerkatError) -> None:
+    def discard(self, error: MeerkatError) -> None:
         """Drop the memory: what is not on disk did not happen. Then load afresh, in time."""
         self._doomed = error
         self.seat.clear()
@@ -384,8 +385,9 @@ class DriverActor(PooledActor):
         memory = self.memory
         if memory is None or memory.head.registered or self.stopping or self.seat.occupied:
             return
-        if memory.head.phase.state is not RuntimeState.DESTROYED:
-            self.system.directory.leave(self.runtime_id, self)
+        tombstone = memory.head.phase.state is RuntimeState.DESTROYED
+        if not tombstone and self.system.directory.leave(self.runtime_id, self):
+            self.system.events.forget(self.runtime_id)
 
     def _say_quiet(self) -> None:
         """Tell a stop that nothing of this runtime is under way."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import messages as m
 from actors.replies import settle
-from actors.runs import Cancelled, Failed, Stopped, Succeeded
+from actors.runs import Cancelled, Failed, Stopped, Succeeded, Unreadable
 from meerkat import kernel
 from meerkat.errors import (
     InputNotFound,
@@ -212,6 +212,10 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
         late = "runtime %s: late result of run %s refused"
         logger.warning(late, driver.runtime_id, message.run_id)
         return
+    if isinstance(message.ending, Unreadable):
+        driver.seat.ended(message)
+        driver.discard(message.ending.error)
+        return
     ran = driver.seat.executor
     driver.decide(_ending(driver, message))
     driver.seat.ended(message)
@@ -231,7 +235,7 @@ def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
             return kernel.FailRun(message.run_id, error, recoverable, jitter)
         case Cancelled() if not driver.cut_short:
             return kernel.CancelRun(message.run_id)
-        case Cancelled() | Stopped():
+        case Cancelled() | Stopped() | Unreadable():
             return kernel.RequeueRun(message.run_id)
 
 

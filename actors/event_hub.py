@@ -238,9 +238,7 @@ class EventHub:
             return known + 1, known
         return log.watermark + 1 - len(log), log.watermark
 
-    def subscribe(
-        self, runtime_id: LogicalRuntimeId | None, after: int | None
-    ) -> Subscription:
+    def subscribe(self, runtime_id: LogicalRuntimeId | None, after: int | None) -> Subscription:
         """Read one runtime's events above ``after``, or everybody's from now on."""
         with self.changed:
             if self._closed:

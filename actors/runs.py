@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.conversation import Conversation, Plan
-from meerkat.errors import ApplyFailed, ExecutorStopped, MeerkatError, RunCancelled
+from meerkat.errors import ApplyFailed, ExecutorStopped, MeerkatError, RunCancelled, StoreError
 from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.interfaces import RunContext
 from meerkat.json_values import JsonValue, carriable
@@ -85,7 +85,18 @@ class Stopped:
     """The executor takes no more runs."""
 
 
-Ending: TypeAlias = Succeeded | Failed | Cancelled | Stopped
+@frozen
+class Unreadable:
+    """The committed session could not be read: the store's fault, not the executor's."""
+
+    error: StoreError
+
+
+Ending: TypeAlias = Succeeded | Failed | Cancelled | Stopped | Unreadable
+
+
+class SessionUnreadable(StoreError):
+    """The committed session of a run cannot be read just now."""
 
 
 class Run:
@@ -163,6 +174,8 @@ class Run:
         try:
             apply: Any = getattr(self._executor, "apply", self._executor)
             return self._planned(apply(self, self._primitive))
+        except SessionUnreadable as error:
+            return Unreadable(error)
         except RunCancelled:
             return Cancelled()
         except ExecutorStopped:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from actors import messages as m
-from actors.runs import Executor, Run, Stopped, Succeeded
+from actors.runs import Executor, Run, SessionUnreadable, Stopped, Succeeded
 from actors.system import System
 from meerkat.conversation import Conversation, SessionSnapshot
-from meerkat.errors import ControlPlaneStopped
+from meerkat.errors import ControlPlaneStopped, StoreError
 from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.kernel import RuntimeHead, StartRun
 
@@ -89,7 +89,10 @@ class Seat:
     def _read_session(self) -> SessionSnapshot | None:
         if self._system.closing.is_set():
             raise ControlPlaneStopped
-        return self._system.store.load_session_snapshot(self._id)
+        try:
+            return self._system.store.load_session_snapshot(self._id)
+        except StoreError as error:
+            raise SessionUnreadable(error.text) from error
 
     def cancel(self) -> None:
         """Tell the run in hand that it is cancelled."""

@@ -24,7 +24,7 @@ from actors.journal import Journal
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
 from actors.runs import Executor, RunSlots, RunThreads, checked_executor
-from actors.system import System
+from actors.system import BindingsTable, System
 from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
@@ -89,6 +89,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             completions=Completions(),
             calls=OpenCalls(limits.in_flight_max),
             directory=Directory(self._start_driver),
+            bindings=BindingsTable(),
         )
         store.acquire()
         self._stopped = False

@@ -43,7 +43,7 @@ class System:
     closing: threading.Event = field(factory=threading.Event)
     """Set before the store is closed: a run that outlives its plane must not open it again."""
     ended: threading.Event = field(factory=threading.Event)
-    bindings: BindingsTable = field(factory=lambda: BindingsTable())
+    bindings: BindingsTable
 
 
 class BindingsTable:

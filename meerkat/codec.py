@@ -156,7 +156,7 @@ def from_document(type_: type[T], document: Any) -> T:
     """Read a value out of parsed JSON; DecodeError names the place."""
     try:
         return _converter.structure(document, type_)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a hook raises, the bytes are at fault
         raise DecodeError("; ".join(_reasons(error))) from None
 
 
@@ -248,7 +248,8 @@ _converter.register_structure_hook_func(_subclasses_of(words.Word), _word)
 _converter.register_unstructure_hook_func(_subclasses_of(words.Word), lambda word: word._value_)
 _converter.register_structure_hook_func(_subclasses_of(identifiers.UuidIdentifier), _identifier)
 _converter.register_unstructure_hook_func(
-    _subclasses_of(identifiers.UuidIdentifier), lambda each: each._text  # noqa: SLF001
+    _subclasses_of(identifiers.UuidIdentifier),
+    lambda each: each._text,  # noqa: SLF001
 )
 _converter.register_structure_hook_func(
     _subclasses_of(identifiers.TextIdentifier), _text_identifier
@@ -259,9 +260,7 @@ _converter.register_unstructure_hook_func(
 _converter.register_structure_hook(
     identifiers.PolicyVersion, lambda value, _: identifiers.PolicyVersion(value)
 )
-_converter.register_unstructure_hook(
-    identifiers.PolicyVersion, lambda each: _bounded(each.value)
-)
+_converter.register_unstructure_hook(identifiers.PolicyVersion, lambda each: _bounded(each.value))
 
 
 # --- JSON carried as itself -------------------------------------------------------------

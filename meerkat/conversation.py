@@ -122,7 +122,7 @@ class Conversation:
     driver between two runs; not thread-safe.
     """
 
-    __slots__ = ("_count", "_hash", "_has_opaque", "_read")
+    __slots__ = ("_count", "_has_opaque", "_hash", "_read")
 
     def __init__(self, read: Callable[[], SessionSnapshot | None]) -> None:
         self._read = read

@@ -59,13 +59,11 @@ class EventLog:
     def after(
         self, sequence: int, limit: int | None = None
     ) -> tuple[EventGap | None, list[RuntimeEventEnvelope]]:
-        """The first ``limit`` events above ``sequence``, and the gap before them if any are gone."""
+        """The first ``limit`` events above ``sequence``; before them the gap, if any are gone."""
         oldest = self._next - len(self._entries)
         gap = None
         if sequence < oldest - 1:
-            gap = EventGap(
-                requested=sequence, dropped_through=oldest - 1, watermark=self.watermark
-            )
+            gap = EventGap(requested=sequence, dropped_through=oldest - 1, watermark=self.watermark)
         start = max(0, sequence + 1 - oldest)
         end = len(self._entries) if limit is None else min(start + limit, len(self._entries))
         return gap, [self._envelope(index) for index in range(start, end)]

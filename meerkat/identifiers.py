@@ -132,11 +132,12 @@ class TextIdentifier:
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.value, str):
-            raise TypeError(f"{type(self).__name__} takes a string, not {type(self.value).__name__}")
+            given = type(self.value).__name__
+            raise TypeError(f"{type(self).__name__} takes a string, not {given}")
         self._check(self.value)
 
     def _check(self, text: str) -> None:
-        raise TypeError("use one of the named identifiers")
+        raise TypeError(f"use one of the named identifiers for {text[:40]!r}")
 
     def __str__(self) -> str:
         return self.value

@@ -234,9 +234,7 @@ def queue_accepted(
     state: InputState, now: datetime, *, policy: PolicyDecision, sequence: int
 ) -> InputState:
     """Put an accepted input in its lane under its place in the order of admission."""
-    return _step(
-        state, InputStep.QUEUE_ACCEPTED, now, policy=policy, admission_sequence=sequence
-    )
+    return _step(state, InputStep.QUEUE_ACCEPTED, now, policy=policy, admission_sequence=sequence)
 
 
 def consume_on_accept(state: InputState, now: datetime, *, policy: PolicyDecision) -> InputState:
@@ -303,9 +301,7 @@ def mark_applied_pending_consumption(
 
 def consume(state: InputState, now: datetime, *, result: JsonValue = None) -> InputState:
     """End an applied input; the run's result stays with it."""
-    return _step(
-        state, InputStep.CONSUME, now, terminal_outcome=ConsumedOutcome(), result=result
-    )
+    return _step(state, InputStep.CONSUME, now, terminal_outcome=ConsumedOutcome(), result=result)
 
 
 _AT_BOUNDARY: Final = (

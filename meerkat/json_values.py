@@ -22,7 +22,7 @@ from meerkat.limits import (
 
 if TYPE_CHECKING:
     JsonValue: TypeAlias = (
-        "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+        "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
     )
 else:
     JsonValue = Any  # the codec reads annotations at run time, and passes any JSON as itself
@@ -39,6 +39,9 @@ _sorted: Final = json.JSONEncoder(
     separators=(",", ":"),
 ).encode
 
+
+_NAMED_DEPTH: Final = 4
+"""Levels of a document that an error names: deeper places are told by their container."""
 
 ENVELOPE: Final = -JSON_ENVELOPE_DEPTH_MAX
 """The depth a whole document starts at: the levels around its values do not count."""
@@ -99,13 +102,15 @@ def check(value: Any, where: str = "$", depth: int = 0) -> None:
         raise ValueError(f"{where}: nested deeper than {JSON_DEPTH_MAX}")
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            check(item, f"{where}[{index}]" if depth < 4 else where, depth + 1)
+            check(item, f"{where}[{index}]" if depth < _NAMED_DEPTH else where, depth + 1)
         return
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ValueError(f"{where}: a key is {type(key).__name__}, not a string")
-            check(item, f"{where}.{key[:40]}" if depth < 4 else where, depth + 1)
+                raise ValueError(  # noqa: TRY004 - one error for all that JSON cannot carry
+                    f"{where}: a key is {type(key).__name__}, not a string"
+                )
+            check(item, f"{where}.{key[:40]}" if depth < _NAMED_DEPTH else where, depth + 1)
         return
     raise ValueError(f"{where}: {type(value).__name__} is not a JSON value")
 

@@ -188,8 +188,10 @@ class OperationLedger:
             live.watchers.pop(future, None)
 
     def begin_wait(self, operation_ids: Iterable[OperationId]) -> PendingWait:
-        """Begin a wait, active unless it is over already; NotFound, DuplicateWaitOperation,
-        WaitAlreadyActive."""
+        """Begin a wait, active unless it is over already.
+
+        Raises NotFound, DuplicateWaitOperation, WaitAlreadyActive.
+        """
         asked = tuple(operation_ids)
         wait = PendingWait(WaitRequest(id=WaitRequestId.new(), operation_ids=asked))
         for operation_id in asked:

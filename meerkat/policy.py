@@ -7,7 +7,8 @@ decision is one a runtime can carry out (:func:`refuse_impossible`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
@@ -287,7 +288,7 @@ DEFAULT_POLICY: Final = DefaultPolicy()
 def silence(
     decision: PolicyDecision,
     input: Input,  # noqa: A002
-    silent_intents: Set[str],
+    silent_intents: AbstractSet[str],
 ) -> PolicyDecision:
     """Take the wake out of a decision about a peer request with a silent intent."""
     if not silent_intents or not isinstance(input, PeerInput):

@@ -15,6 +15,7 @@ from actors.cli.outputs import drop, say
 from actors.cli.status import ExitStatus, NotFoundError, UsageError
 from actors.cli.texts import one_line
 from meerkat.errors import MeerkatError, StoreError
+from meerkat.store.ownership import StoreInUse
 
 __all__ = ["main"]
 
@@ -40,6 +41,9 @@ def _with_status(act: Callable[[], int]) -> int:
         return ExitStatus.CLOSED_OUTPUT
     except UsageError as error:
         return _fail(str(error), ExitStatus.USAGE)
+    except StoreInUse as error:
+        text = f"{error}; wait until it has ended, or use another --store"
+        return _fail(text, ExitStatus.STORE)
     except StoreError as error:
         return _fail(str(error), ExitStatus.STORE)
     except (NotFoundError, MeerkatError) as error:

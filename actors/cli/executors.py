@@ -56,7 +56,10 @@ def load_executor(spec: str) -> Executor:
             found = getattr(found, part)
         if inspect.isclass(found):
             raise UsageError(f"--executor {spec}: it is a class; name a function or an object")
-        return checked_executor(found)
+        try:
+            return checked_executor(found)
+        except TypeError as error:
+            raise UsageError(f"--executor {spec}: {error}") from error
 
 
 @contextmanager

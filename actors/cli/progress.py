@@ -11,8 +11,15 @@ from typing import Final, Protocol, TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from actors.cli.outputs import say
 from actors.clock import Clock
@@ -22,6 +29,11 @@ SHOW_EVERY_S: Final = 0.1
 
 LINE_EVERY_S: Final = 5.0
 """Lines in a log: often enough to see that it goes on."""
+
+BAR_COLUMNS_MIN: Final = 40
+"""A terminal with fewer columns gets the count alone, which is never cut."""
+
+LABEL: Final = "inputs "
 
 SHOW_CURSOR: Final = b"\x1b[?25h"
 """What a bar that is cut off leaves undone."""
@@ -75,6 +87,19 @@ class Lines:
         """There is nothing to undo."""
 
 
+def _wide_columns() -> list[ProgressColumn]:
+    return [
+        TextColumn(LABEL.strip()),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None),
+        TimeElapsedColumn(),
+    ]
+
+
+def _narrow_columns() -> list[ProgressColumn]:
+    return [TextColumn("{task.fields[count]}")]
+
+
 class Bar:
     """A bar at the foot of a terminal, notes above it."""
 
@@ -82,16 +107,14 @@ class Bar:
         self._console = console
         self._clock = clock
         self._last = clock.monotonic()
+        self._narrow = console.width < BAR_COLUMNS_MIN
         self._bar = RichProgress(
-            TextColumn("inputs"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TimeElapsedColumn(),
+            *(_narrow_columns() if self._narrow else _wide_columns()),
             console=console,
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task("inputs", total=None)
+        self._task = self._bar.add_task("", total=None, count="")
         self._bar.start()
 
     def note(self, text: str) -> None:
@@ -104,7 +127,10 @@ class Bar:
         now = self._clock.monotonic()
         if now - self._last >= SHOW_EVERY_S:
             self._last = now
-            self._bar.update(self._task, completed=ended, total=known or None)
+            count = f"{ended}/{known or '?'}"
+            if len(count) + len(LABEL) <= self._console.width:
+                count = LABEL + count
+            self._bar.update(self._task, completed=ended, total=known or None, count=count)
 
     def close(self) -> None:
         """Take the bar away."""

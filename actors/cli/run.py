@@ -27,11 +27,15 @@ from actors.cli.texts import json_line
 from actors.clock import SystemClock
 from actors.control_plane import ControlPlane
 from actors.runs import Executor
+from actors.supervisor import GRACE_S
 from meerkat.errors import StoreError
 from meerkat.store import RuntimeStore
 
 STOP_TIMEOUT_S: Final = 10.0
 """How long the runs in hand may go on after Ctrl-C: a person is waiting."""
+
+PACKAGE: Final = "actors.cli"
+"""What is run where the console script is not installed."""
 
 
 @frozen(kw_only=True)
@@ -69,6 +73,14 @@ def _executor_of(options: RunOptions) -> tuple[Executor, Callable[[], None]]:
     return echo, lambda: None
 
 
+def _program() -> tuple[str, ...]:
+    """What this was called as, for a shell."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is None or spec.name != f"{PACKAGE}.__main__":
+        return ("meerkat",)
+    return (sys.executable, "-m", PACKAGE)
+
+
 class _Job:
     """One call of ``meerkat run``."""
 
@@ -80,6 +92,7 @@ class _Job:
         self._news: NewsQueue = SimpleQueue()
         self._tally = Tally()
         self._clock = SystemClock()
+        self._cut_short = False
         self._store = counted_store(options.store, self._tally, self._news.put)
         self._executor = CountedExecutor(
             executor, self._tally, lambda: self._news.put(ExecutorLeft())
@@ -100,7 +113,7 @@ class _Job:
                 plane.stop(drain=False, timeout=STOP_TIMEOUT_S)
                 self._kill_all()
             feeder.hear_the_rest()
-        if status in (ExitStatus.INTERRUPTED, ExitStatus.STORE):
+        if self._cut_short:
             self._say_how_to_go_on(feeder, progress)
         elif feeder.bad_lines or self._tally[Count.REJECTED] or self._tally[Count.ABANDONED]:
             status = ExitStatus.TROUBLE
@@ -118,15 +131,18 @@ class _Job:
             feeder.feed(read_lines(file))
         except Interrupted:
             progress.close()
-            progress.note("stopping: the runs in hand may end; once more ends it at once")
+            progress.note(self._waiting_for())
+            self._cut_short = True
             return ExitStatus.INTERRUPTED
         except ExecutorLeft:
             progress.close()
-            progress.note("the executor takes no more runs; the inputs that wait are kept")
+            progress.note("the executor takes no more runs")
+            self._cut_short = True
             return ExitStatus.TROUBLE
         except StoreError as error:
             progress.close()
             progress.note(str(error))
+            self._cut_short = True
             return ExitStatus.STORE
         except OSError as error:
             progress.close()
@@ -134,10 +150,18 @@ class _Job:
             return ExitStatus.TROUBLE
         return ExitStatus.OK
 
+    def _waiting_for(self) -> str:
+        in_hand = self._executor.in_hand
+        if not in_hand:
+            return "stopping"
+        runs = "1 run" if in_hand == 1 else f"{in_hand} runs"
+        longest = f"{STOP_TIMEOUT_S:g} s, and {GRACE_S:g} s more once they are cancelled"
+        return f"stopping: waiting for {runs} to end, at most {longest}; once more ends it at once"
+
     def _say_how_to_go_on(self, feeder: Feeder, progress: Progress) -> None:
         watched = feeder.watched
         progress.note(f"stopped: {watched.waiting} accepted inputs wait, none is lost")
-        again = shlex.join(("meerkat", *self._options.arguments))
+        again = shlex.join((*_program(), *self._options.arguments))
         progress.note(f"to go on, run the same command again: {again}")
 
     def _print_summary(self, feeder: Feeder, seconds: float) -> None:

@@ -7,7 +7,9 @@ process, and it creates nothing.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -16,7 +18,12 @@ from actors.cli.texts import json_line, many_lines, one_line
 from meerkat.conversation import SessionSnapshot
 from meerkat.errors import StoreError
 from meerkat.identifiers import LogicalRuntimeId
+from meerkat.input_lifecycle import InputPhase, InputState
+from meerkat.outcomes import completion_of
 from meerkat.store import RuntimeRow, RuntimeStore, SqliteStore
+from meerkat.store.protocol import Page
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -66,20 +73,52 @@ def _facts_of(store: RuntimeStore, row: RuntimeRow, snapshot: SessionSnapshot) -
     }
     if snapshot.opaque is not None:
         facts["snapshot_bytes"] = len(snapshot.opaque)
+    finished = _Finished()
+    for state in _pages(lambda after: store.page_terminal_inputs(row.runtime_id, after=after)):
+        finished.take(state)
+    phases = [phase for phase in InputPhase if finished.counts[phase]]
+    facts.update({str(phase): finished.counts[phase] for phase in phases})
     errors = [state.last_error for state in waiting if state.last_error]
-    if errors:
-        facts["last_error"] = errors[0]
+    last_error = errors[0] if errors else finished.last_error
+    if last_error:
+        facts["last_error"] = last_error
     return facts
 
 
-def _count_receipts(store: RuntimeStore, runtime_id: LogicalRuntimeId) -> int:
-    count, after = 0, None
+class _Finished:
+    """What the finished inputs come to: how many by phase, and the latest one's error."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[InputPhase] = Counter()
+        self._latest: InputState | None = None
+
+    def take(self, state: InputState) -> None:
+        """Count one."""
+        self.counts[state.phase] += 1
+        if state.phase is not InputPhase.ABANDONED:
+            return
+        if self._latest is None or state.updated_at >= self._latest.updated_at:
+            self._latest = state
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the input was given up that was given up last."""
+        outcome = None if self._latest is None else completion_of(self._latest)
+        return None if outcome is None else outcome.error or outcome.reason
+
+
+def _pages(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    after = None
     while True:
-        page = store.page_receipts(runtime_id, after=after)
-        count += len(page.items)
+        page = read(after)
+        yield from page.items
         if page.next is None:
-            return count
+            return
         after = page.next
+
+
+def _count_receipts(store: RuntimeStore, runtime_id: LogicalRuntimeId) -> int:
+    return sum(1 for _ in _pages(lambda after: store.page_receipts(runtime_id, after=after)))
 
 
 def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:

@@ -74,15 +74,25 @@ class CountedExecutor:
         self._apply = executor.apply if isinstance(executor, ExecutorObject) else executor
         self._tally = tally
         self._stopped = stopped
+        self._lock = threading.Lock()
+        self.in_hand = 0
+        """Calls that have not returned."""
 
     def apply(self, context: RunContext, primitive: StagedInput) -> RunOutput:
         """Count, and call; ``stopped`` is told when the executor takes no more runs."""
         self._tally.add(Count.RUNS)
+        self._in_hand(1)
         try:
             return self._apply(context, primitive)
         except ExecutorStopped:
             self._stopped()
             raise
+        finally:
+            self._in_hand(-1)
+
+    def _in_hand(self, by: int) -> None:
+        with self._lock:
+            self.in_hand += by
 
 
 class CountedStore:

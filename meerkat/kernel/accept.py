@@ -57,9 +57,7 @@ def accept(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
         told = InputLifecycleEvent(
             EventCode.INPUT_DEDUPLICATED, offered.id, related_input_id=known.input_id
         )
-        reply = Deduplicated(
-            input_id=offered.id, existing_id=known.input_id, existing_state=known
-        )
+        reply = Deduplicated(input_id=offered.id, existing_id=known.input_id, existing_state=known)
         return _only_told(head, offered, told, reply)
     pending_max = memory.rules.limits.pending_inputs_max
     if memory.ledger.active_count >= pending_max:

@@ -36,7 +36,7 @@ from meerkat.kernel.commands import (
     Wake,
 )
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
-from meerkat.kernel.run_steps import settled, told
+from meerkat.kernel.run_steps import settled
 from meerkat.kernel.transition import Effect, Emit, InterruptRun, RuntimeEnded, Transition
 from meerkat.outcomes import TerminationReason
 from meerkat.recovery import Repair, repair_for, repaired, report_of
@@ -298,8 +298,7 @@ def _effects(
     effects: list[Effect] = []
     if before.run_id is not None and after.run_id is None:
         effects.append(InterruptRun(before.run_id))
-    for state in states:
-        effects.append(told(EventCode.INPUT_ABANDONED, state, state.history[-1].reason))
+    effects += map(settled, states)
     if before.state is not after.state:
         effects.append(Emit(RuntimeStateChange(before.state, after.state)))
     return (*effects, *last)

@@ -27,7 +27,7 @@ from meerkat.kernel.transition import Effect, Emit, RetryLane, StartRun, Transit
 from meerkat.policy import Lane, RunBoundary
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import ExecutionKind, RunInHand, execution_kind, select_batch, staged_input
-from meerkat.runtime_lifecycle import Phase, RuntimeState, RuntimeStep
+from meerkat.runtime_lifecycle import Phase, RuntimeStep
 
 
 def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition:
@@ -165,9 +165,7 @@ def cancel(memory: RuntimeMemory, command: CancelRun, now: datetime) -> Transiti
     """Give the contributors up as cancelled."""
     run = _current(memory.head, command.run_id)
     reason = AbandonReason(AbandonCause.CANCELLED)
-    states = [
-        lifecycle.abandon(state, now, reason=reason) for state in _contributors(memory, run)
-    ]
+    states = [lifecycle.abandon(state, now, reason=reason) for state in _contributors(memory, run)]
     return _over(memory, run, states, EventCode.RUN_CANCELLED)
 
 
@@ -175,9 +173,7 @@ def requeue(memory: RuntimeMemory, command: RequeueRun, now: datetime) -> Transi
     """Put the contributors back uncounted and detach the executor, which takes no more."""
     run = _current(memory.head, command.run_id)
     states = [
-        lifecycle.rollback_staged(
-            state, now, reason="executor_stopped", error=None, uncounted=True
-        )
+        lifecycle.rollback_staged(state, now, reason="executor_stopped", error=None, uncounted=True)
         for state in _contributors(memory, run)
     ]
     over = _over(memory, run, states, EventCode.RUN_CANCELLED, "executor stopped")

@@ -27,6 +27,10 @@ except ImportError:  # pragma: no cover - not on this platform
 _OWNER_BYTES_MAX = 512
 
 
+class StoreInUse(StoreError):
+    """Another process, or plane, owns the database; the text names it."""
+
+
 class OwnerLock:
     """The ownership of one database file. Not thread-safe; its store's lock guards it."""
 
@@ -66,7 +70,7 @@ class OwnerLock:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = file.read(_OWNER_BYTES_MAX).decode(errors="replace").strip()
-            raise StoreError(
+            raise StoreInUse(
                 f"{self._database} is in use by {owner or 'another process'}"
             ) from None
         os.ftruncate(file.fileno(), 0)
@@ -84,8 +88,15 @@ def _open_private(path: str, _flags: int) -> int:
 
 
 def _owner_text() -> str:
-    program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-    return f"process {os.getpid()} ({program})\n"
+    return f"process {os.getpid()} ({_program()})\n"
+
+
+def _program() -> str:
+    """What a person calls this process: for ``python -m x`` it is x."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    return Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
 
 
 _locks: WeakSet[OwnerLock] = WeakSet()

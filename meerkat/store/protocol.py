@@ -33,8 +33,10 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class RuntimeRow:
-    """What is stored of a runtime itself. ``fence`` counts its commits: who has not seen the
-    last of them cannot write."""
+    """What is stored of a runtime itself.
+
+    ``fence`` counts its commits: who has not seen the last of them cannot write.
+    """
 
     runtime_id: LogicalRuntimeId
     session_id: SessionId | None = None

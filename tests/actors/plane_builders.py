@@ -121,9 +121,7 @@ class Agent:
             self._go_on.set()
 
     def __call__(self, context: RunContext, primitive: StagedInput) -> RunOutput:
-        called = Called(
-            str(context.runtime_id), primitive.text, context.attempt, context.run_id
-        )
+        called = Called(str(context.runtime_id), primitive.text, context.attempt, context.run_id)
         self.calls.append(called)
         self._started.put(called)
         self._go_on.wait(WAIT_S)

@@ -64,9 +64,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("end", ENDINGS)
-def test_cmp_04_ending_the_runtime_ends_every_handle(
-    quiet_plane: ControlPlane, end: str
-) -> None:
+def test_cmp_04_ending_the_runtime_ends_every_handle(quiet_plane: ControlPlane, end: str) -> None:
     offered = [prompt(), progress(), event({"n": 1})]
     submitted = [quiet_plane.submit("a", each) for each in offered]
     accepted = [result_of(each.accepted) for each in submitted]
@@ -136,9 +134,7 @@ def test_cmp_10_a_duplicate_gets_a_handle_on_the_first(open_plane: OpenPlane) ->
     assert result_of(late.completion).result == "re: first"
 
 
-def test_cmp_11_the_loop_completes_a_queued_prompt(
-    plane: ControlPlane, agent: Agent
-) -> None:
+def test_cmp_11_the_loop_completes_a_queued_prompt(plane: ControlPlane, agent: Agent) -> None:
     plane.detach_executor("a")
     outcome = plane.ingest("a", prompt("hi"))
     handle = plane.completion("a", outcome)

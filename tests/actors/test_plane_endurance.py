@@ -190,9 +190,7 @@ def test_a_disk_that_hangs_does_not_hang_the_stop(path: Path, open_plane: OpenPl
 
 
 @pytest.mark.parametrize("call", ["ingest", "stop"])
-def test_a_blocking_call_in_a_callback_is_refused_at_once(
-    plane: ControlPlane, call: str
-) -> None:
+def test_a_blocking_call_in_a_callback_is_refused_at_once(plane: ControlPlane, call: str) -> None:
     refused: list[BaseException] = []
     told = threading.Event()
 
@@ -234,9 +232,7 @@ def test_a_stale_back_off_ends_no_newer_one(open_plane: OpenPlane) -> None:
         assert len(agent.calls) == 3
 
 
-def test_recover_reports_what_its_own_loading_repaired(
-    path: Path, open_plane: OpenPlane
-) -> None:
+def test_recover_reports_what_its_own_loading_repaired(path: Path, open_plane: OpenPlane) -> None:
     store = SqliteStore(path)
     crashed = PersistentRuntimeDriver("a", store)
     crashed.attach_executor()
@@ -250,9 +246,7 @@ def test_recover_reports_what_its_own_loading_repaired(
     assert (report.inputs_recovered, report.inputs_abandoned) == (1, 0)
 
 
-def test_a_refusal_told_many_times_keeps_nobodys_frames(
-    path: Path, open_plane: OpenPlane
-) -> None:
+def test_a_refusal_told_many_times_keeps_nobodys_frames(path: Path, open_plane: OpenPlane) -> None:
     store = SqliteStore(path)
     driver = PersistentRuntimeDriver("a", store)
     driver.accept_input(prompt())
@@ -299,3 +293,33 @@ def test_a_run_that_outlives_its_plane_does_not_open_the_store_again(
     assert done.wait(WAIT_S)
     assert len(seen) == 1
     assert not [name for name in path.parent.iterdir() if name.name.endswith("-wal")]
+
+
+class RefusesReading(StoreProxy):
+    """A store that cannot read a session, for as long as it is told to."""
+
+    refusing = True
+
+    def load_session_snapshot(self, runtime_id: object) -> object:
+        if self.refusing:
+            raise StoreError("input/output error")
+        return self.inner.load_session_snapshot(runtime_id)  # type: ignore[arg-type]
+
+
+def test_a_session_that_cannot_be_read_is_not_the_executors_failure(
+    path: Path, open_plane: OpenPlane
+) -> None:
+    store, clock, agent = RefusesReading(SqliteStore(path)), FakeClock(), Agent()
+    plane = open_plane(agent, store=store, clock=clock, backoff=Backoff(base_s=8.0))
+    plane.register("a")
+    submitted = plane.submit("a", prompt())
+    agent.next_call()
+    with suppress(StoreError):
+        while plane.runtime_state("a") is RuntimeState.RUNNING:
+            pass
+    store.refusing = False
+    clock.advance(plane, 4.0)
+    assert result_of(submitted.completion).result == "re: hello"
+    state = plane.input_state("a", result_of(submitted.accepted).input_id)
+    assert state is not None
+    assert state.last_error is None

@@ -19,9 +19,7 @@ RUNTIME = f"rt:session:{SESSION}"
 
 def start_operation(registry: Any) -> OperationId:
     operation_id = OperationId.new()
-    registry.register(
-        operation_id, kind=OperationKind.BACKGROUND_TOOL_OP, display_name="search"
-    )
+    registry.register(operation_id, kind=OperationKind.BACKGROUND_TOOL_OP, display_name="search")
     registry.provisioning_succeeded(operation_id)
     return operation_id
 

@@ -48,9 +48,7 @@ def endings() -> dict[str, Any]:
 
 @pytest.mark.parametrize("ending", endings())
 @pytest.mark.parametrize("end", ENDS)
-def test_a_late_result_is_refused(
-    open_plane: OpenPlane, path: Path, end: str, ending: str
-) -> None:
+def test_a_late_result_is_refused(open_plane: OpenPlane, path: Path, end: str, ending: str) -> None:
     state, reason = ENDS[end]
     hung, agent = Agent(endings()[ending], held=True), Agent()
     plane = open_plane(hung, max_concurrent_runs=1)

@@ -110,9 +110,7 @@ def test_cpl_06_a_running_runtime_is_not_reset(open_plane: OpenPlane) -> None:
     assert result_of(submitted.completion).kind is CompletionKind.COMPLETED
 
 
-def test_cpl_08_stop_is_stored_and_ends_the_waiters(
-    quiet_plane: ControlPlane, path: Path
-) -> None:
+def test_cpl_08_stop_is_stored_and_ends_the_waiters(quiet_plane: ControlPlane, path: Path) -> None:
     waiting = quiet_plane.submit("a", prompt())
     input_id = result_of(waiting.accepted).input_id
     assert quiet_plane.stop_runtime("a").inputs_abandoned == 1

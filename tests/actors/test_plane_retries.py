@@ -85,9 +85,7 @@ def test_a_held_lane_waits_behind_its_head_and_the_other_goes_on(open_plane: Ope
 
 
 @pytest.mark.parametrize("step", ["recover", "recycle"])
-def test_what_waits_for_its_retry_is_due_at_once_after(
-    open_plane: OpenPlane, step: str
-) -> None:
+def test_what_waits_for_its_retry_is_due_at_once_after(open_plane: OpenPlane, step: str) -> None:
     agent = Agent(fail_bad)
     plane = open_plane(agent, clock=FakeClock(), backoff=SLOW)
     plane.register("a")

@@ -51,9 +51,7 @@ def test_unr_06_unregister_waits_for_the_run_in_hand(open_plane: OpenPlane) -> N
         plane.runtime_state("a")
 
 
-def test_unr_07_unregister_calls_nobody_for_what_waits(
-    plane: ControlPlane, agent: Agent
-) -> None:
+def test_unr_07_unregister_calls_nobody_for_what_waits(plane: ControlPlane, agent: Agent) -> None:
     plane.detach_executor("a")
     waiting = plane.submit("a", prompt())
     result_of(waiting.accepted)
@@ -124,9 +122,7 @@ def test_unregistered_is_not_resumed_and_comes_back_with_its_work(
     assert phase_of(again, "a", offered.id) is InputPhase.CONSUMED
 
 
-def test_who_registers_after_an_unregister_is_registered(
-    open_plane: OpenPlane, path: Path
-) -> None:
+def test_who_registers_after_an_unregister_is_registered(open_plane: OpenPlane, path: Path) -> None:
     """The first is still being written when the second comes, and is what came first."""
     disk = FrozenDisk(SqliteStore(path))
     plane = open_plane(store=disk)

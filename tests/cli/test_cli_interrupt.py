@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cli_support import (
     call,
+    command_of,
     lines_in,
     meerkat,
     messages_of,
@@ -66,7 +67,7 @@ def test_a_stop_is_clean_and_the_next_run_completes_the_rest(
     assert process.returncode == 130
     assert "Traceback" not in err
     assert err.splitlines()[-1] == (
-        "meerkat: to go on, run the same command again: meerkat " + " ".join(ARGUMENTS)
+        f"meerkat: to go on, run the same command again: {' '.join(command_of(*ARGUMENTS))}"
     )
     active, receipts = stored(job)
     assert first["accepted"] == INPUTS

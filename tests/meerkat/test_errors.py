@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from builders import uuid_of
 
-from meerkat import InputId, LogicalRuntimeId, RuntimeState, errors
+from meerkat import (
+    InputId,
+    LogicalRuntimeId,
+    OperationId,
+    RuntimeState,
+    errors,
+    operation_errors,
+)
 
 ID = LogicalRuntimeId("missing")
 
@@ -114,3 +125,48 @@ def test_data_is_in_attributes() -> None:
     assert (overloaded.limit, overloaded.value) == ("pending_inputs_max", 3)
     timed_out = errors.CallTimedOut("ingest", 0.5)
     assert (timed_out.call, timed_out.timeout_s, timed_out.still_queued) == ("ingest", 0.5, True)
+
+
+# --- copies -----------------------------------------------------------------------------
+
+ARGUMENTS: dict[str, Any] = {
+    "state": RuntimeState.IDLE,
+    "from_state": RuntimeState.IDLE,
+    "to_state": RuntimeState.RUNNING,
+    "input_id": InputId(uuid_of(1)),
+    "operation_id": OperationId(uuid_of(2)),
+    "runtime_id": ID,
+    "value": 3,
+    "limit": "a_limit",
+    "timeout_s": 0.5,
+    "recoverable": False,
+}
+
+
+def every_class(root: type[errors.MeerkatError]) -> Iterator[type[errors.MeerkatError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from every_class(kind)
+
+
+def error_of(kind: type[errors.MeerkatError]) -> errors.MeerkatError:
+    if kind.__init__ is Exception.__init__:
+        return kind("a text")
+    names = list(inspect.signature(kind).parameters)
+    return kind(*[ARGUMENTS.get(name, f"some {name}") for name in names])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    dict.fromkeys(
+        kind
+        for kind in every_class(errors.MeerkatError)
+        if kind.__module__ in (errors.__name__, operation_errors.__name__)
+    ),
+)
+def test_a_copy_of_an_error_is_the_same_error(kind: type[errors.MeerkatError]) -> None:
+    error = error_of(kind)
+    error.add_note("seen")
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is kind
+        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))

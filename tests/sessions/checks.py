@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from airline import INPUT_COUNT, recorded_inputs, recorded_sessions
+
 from meerkat import InputPhase, InputState, LogicalRuntimeId, RunBoundaryReceipt
 from meerkat.store import RuntimeStore, SqliteStore
 
