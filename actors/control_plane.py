@@ -6,12 +6,10 @@ may call; runtimes never wait for each other.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import pykka
 from attrs import frozen
@@ -19,6 +17,7 @@ from attrs import frozen
 from actors import messages as m
 from actors.clock import Clock
 from actors.event_hub import Subscription
+from actors.life import Life
 from actors.replies import Reply, refuse_deadlock, wait_for
 from actors.runs import Executor, checked_executor
 from actors.supervisor import (
@@ -27,11 +26,10 @@ from actors.supervisor import (
     STOP_TIMEOUT_S,
     RuntimeSupervisor,
 )
-from actors.system import System
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.errors import CallTimedOut, ControlPlaneStopped, InputValidationFailed
+from meerkat.errors import CallTimedOut, InputValidationFailed
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
     InputId,
@@ -63,9 +61,6 @@ from meerkat.reports import (
 )
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import RuntimeStore
-
-_STILL_ALIVE_S: Final = 1.0
-"""How often to look whether a supervisor that does not answer has ended."""
 
 T = TypeVar("T")
 RuntimeName = LogicalRuntimeId | str
@@ -102,8 +97,8 @@ class ControlPlane:
         policy: PolicyTable = DEFAULT_POLICY,
         grace_s: float = GRACE_S,
     ) -> None:
-        self._start_supervisor: Callable[[], pykka.ActorRef[RuntimeSupervisor]] = lambda: (
-            RuntimeSupervisor.start(
+        self._life = Life(
+            lambda: RuntimeSupervisor.start(
                 store=store,
                 executor=executor,
                 clock=clock,
@@ -114,21 +109,13 @@ class ControlPlane:
                 grace_s=grace_s,
             )
         )
-        self._nothing_runs()
 
     @classmethod
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
         """The front door to a supervisor that runs in the host's own actor tree."""
         plane = cls.__new__(cls)
-        plane._start_supervisor = lambda: supervisor  # noqa: SLF001 - of its own class
-        plane._nothing_runs()  # noqa: SLF001
+        plane._life = Life(lambda: supervisor)  # noqa: SLF001 - of its own class
         return plane.start()
-
-    def _nothing_runs(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may stop what its thread starts
-        self._supervisor: pykka.ActorRef[RuntimeSupervisor] | None = None
-        self._system: System | None = None
-        self._stopping: System | None = None
 
     # --- coming and going ---------------------------------------------------------------
 
@@ -138,23 +125,8 @@ class ControlPlane:
         Idempotent; while a stop is under way it waits for its end first.
         ControlPlaneStopped when a supervisor that was wrapped has ended.
         """
-        while True:
-            with self._lock:
-                if self._system is None or self._system.ended.is_set():
-                    supervisor = self._start_supervisor()
-                    self._system = _system_of(supervisor)
-                    self._supervisor = supervisor
-                    return self
-                ending = self._ending()
-            if ending is None:
-                return self
-            refuse_deadlock("start")
-            ending.ended.wait()
-
-    def _ending(self) -> System | None:
-        """What is being stopped, by us or by its host."""
-        alive = self._supervisor is not None and self._supervisor.is_alive()
-        return None if alive and self._stopping is not self._system else self._system
+        self._life.start()
+        return self
 
     def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> None:
         """Refuse new work, let the runs in hand end, commit, answer everybody, close.
@@ -164,16 +136,7 @@ class ControlPlane:
         ControlPlaneStopped, open handles end as runtime_terminated. Idempotent, and whoever
         calls it while it is under way waits for the same end.
         """
-        with self._lock:
-            supervisor, system = self._supervisor, self._system
-            if supervisor is None or system is None:
-                return
-            refuse_deadlock("stop")
-            self._stopping = system
-        with suppress(pykka.ActorDeadError):
-            supervisor.tell(m.ShutDown(drain, timeout))
-            supervisor.stop(block=False)
-        system.ended.wait()  # not for an answer: an ask that races the end gets none
+        self._life.stop(m.ShutDown(drain, timeout))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -268,7 +231,7 @@ class ControlPlane:
         reply: Reply[AcceptOutcome],
         handle: CompletionHandle | None,
     ) -> None:
-        system = self._running()
+        system = self._life.system
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
         system.calls.opened_within_limit(reply)
@@ -330,9 +293,9 @@ class ControlPlane:
         Of one runtime: those above ``after``, or from now on; of all: from now on.
         """
         if runtime_id is None:
-            return self._running().events.subscribe(None, None)
+            return self._life.system.events.subscribe(None, None)
         self.runtime_state(runtime_id, timeout=timeout)
-        return self._running().events.subscribe(as_runtime_id(runtime_id), after)
+        return self._life.system.events.subscribe(as_runtime_id(runtime_id), after)
 
     # --- control ------------------------------------------------------------------------
 
@@ -436,11 +399,6 @@ class ControlPlane:
 
     # --- delivering ---------------------------------------------------------------------
 
-    def _running(self) -> System:
-        if self._system is None:
-            raise ControlPlaneStopped
-        return self._system
-
     def _ask(
         self, runtime_id: RuntimeName, command: kernel.Command, call: str, timeout: float | None
     ) -> object:
@@ -460,23 +418,10 @@ class ControlPlane:
         return wait_for(reply, call, timeout)
 
     def _tell(self, runtime_id: RuntimeName, message: Any) -> None:
-        system = self._running()
+        system = self._life.system
         name = as_runtime_id(runtime_id)
         system.calls.opened(message.reply)
         system.directory.deliver(name, message)
-
-
-def _system_of(supervisor: pykka.ActorRef[RuntimeSupervisor]) -> System:
-    """The parts behind a supervisor; ControlPlaneStopped for one that has ended."""
-    answer = supervisor.ask(m.GiveSystem(), block=False)
-    while True:
-        try:
-            return cast("System", answer.get(timeout=_STILL_ALIVE_S))
-        except pykka.ActorDeadError:
-            raise ControlPlaneStopped from None
-        except pykka.Timeout:
-            if not supervisor.is_alive():
-                raise ControlPlaneStopped from None
 
 
 def _input_id_of(value: InputId | AcceptOutcome) -> InputId:

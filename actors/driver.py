@@ -20,6 +20,7 @@ from attrs import evolve
 
 from actors import driver_messages
 from actors import messages as m
+from actors.driver_loading import load
 from actors.pool import PooledActor
 from actors.replies import Reply
 from actors.runs import Executor
@@ -39,7 +40,6 @@ from meerkat.errors import (
 from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputState
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
-from meerkat.loading import load_memory, recovery_of
 from meerkat.outcomes import TerminationReason, completion_of, terminated
 from meerkat.policy import Lane
 from meerkat.reports import RecoveryReport
@@ -168,38 +168,17 @@ class DriverActor(PooledActor):
         return memory
 
     def _load(self) -> RuntimeMemory:
-        system, attached = self.system, self.executor is not None
-        row = system.store.load_runtime(self.runtime_id)
-        if row is None:
-            head = RuntimeHead(executor_attached=attached)
-            memory = RuntimeMemory(self.runtime_id, durable=True, rules=system.rules, head=head)
-        else:
-            memory = load_memory(system.store, row, system.rules, executor_attached=attached)
-        recovery = recovery_of(system.store, memory)
-        lost = self._lost_handles(memory)
-        self._fence, self._claimed = (0 if row is None else row.fence), False
-        self.ticket = Ticket(memory.head, self.ticket.steps)
-        system.events.begin(self.runtime_id, self._fence)
-        if row is not None and row.state is not RuntimeState.DESTROYED:
-            now = system.clock.now()
-            transition = kernel.decide(memory, recovery, now)
-            memory.apply(transition)
-            self.ticket.decided(transition, now)
-            self.load_report = cast("RecoveryReport", transition.reply)
-        for state_or_id, outcome in lost:
-            system.completions.resolve(self.runtime_id, state_or_id, outcome)
-        return memory
-
-    def _lost_handles(self, memory: RuntimeMemory) -> list[Any]:
-        """The handles whose input ended, or was lost, while nobody was loaded."""
-        lost = []
-        for input_id in self.system.completions.waiting(self.runtime_id):
-            if memory.ledger.get(input_id) is None:
-                state = self.system.store.load_input(self.runtime_id, input_id)
-                outcome = None if state is None else completion_of(state)
-                gone = terminated(TerminationReason.PROCESS_ENDED)
-                lost.append((input_id, outcome or gone))
-        return lost
+        """Take up the runtime as the store has it; nothing changes when that fails."""
+        loaded = load(self.system, self.runtime_id, attached=self.executor is not None)
+        self._fence, self._claimed = loaded.fence, False
+        self.ticket = Ticket(loaded.head, self.ticket.steps)
+        self.system.events.begin(self.runtime_id, loaded.fence)
+        if loaded.recovery is not None:
+            self.ticket.decided(loaded.recovery, loaded.at)
+            self.load_report = cast("RecoveryReport", loaded.recovery.reply)
+        for input_id, outcome in loaded.lost:
+            self.system.completions.resolve(self.runtime_id, input_id, outcome)
+        return loaded.memory
 
     # --- committing ---------------------------------------------------------------------
 

@@ -197,9 +197,7 @@ class FakeClock:
 
 
 def system_of(plane: ControlPlane) -> Any:
-    system = plane._system
-    assert system is not None
-    return system
+    return plane._life.system
 
 
 def tell(plane: ControlPlane, runtime_id: str, message: Any) -> Reply[Any]:

@@ -29,8 +29,7 @@ from meerkat.outcomes import CompletionKind
 
 
 def waiting_in(plane: ControlPlane) -> list[InputId]:
-    assert plane._system is not None
-    return plane._system.completions.waiting(LogicalRuntimeId("a"))
+    return plane._life.system.completions.waiting(LogicalRuntimeId("a"))
 
 
 def test_cmp_01_a_waiter_gets_the_result(plane: ControlPlane) -> None:

@@ -272,7 +272,7 @@ def test_a_start_during_a_stop_gives_a_plane_that_works(open_plane: OpenPlane) -
     agent.next_call()
     with ThreadPoolExecutor(2) as threads:
         stopped = threads.submit(plane.stop)
-        while plane._stopping is None:
+        while plane._life._stopping is None:
             threading.Event().wait(0.001)
         started = threads.submit(plane.start)
         assert not started.done()
@@ -290,7 +290,7 @@ def test_a_wrapped_supervisor_that_was_stopped_is_not_started_again(
     open_plane: OpenPlane,
 ) -> None:
     plane = open_plane()
-    supervisor = plane._supervisor
+    supervisor = plane._life._supervisor
     assert supervisor is not None
     wrapped = ControlPlane.wrap(supervisor)
     wrapped.stop()

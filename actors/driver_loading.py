@@ -1,0 +1,73 @@
+"""Loading: what a driver takes up when it has no memory of its runtime.
+
+A runtime's first use in this process, and every rebuild after a failed commit, come through
+here. The store is only read: what the recovery changes goes out with the driver's next
+commit.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import frozen
+
+from actors.system import System
+from meerkat import kernel
+from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
+from meerkat.loading import load_memory, recovery_of
+from meerkat.outcomes import CompletionOutcome, TerminationReason, completion_of, terminated
+from meerkat.runtime_lifecycle import RuntimeState
+
+
+@frozen(kw_only=True)
+class Loaded:
+    """A runtime as the store has it, recovered in memory.
+
+    ``head`` is the one before the recovery, ``lost`` the handles whose input ended, or went,
+    while nobody was loaded.
+    """
+
+    memory: RuntimeMemory
+    head: RuntimeHead
+    fence: int
+    recovery: Transition | None
+    at: datetime
+    lost: tuple[tuple[InputId, CompletionOutcome], ...]
+
+
+def load(system: System, runtime_id: LogicalRuntimeId, *, attached: bool) -> Loaded:
+    """Read a runtime and recover it in memory.
+
+    One that was never registered is initializing. Raises RecoveryCorruption naming an
+    unsound row, StoreError when the store fails.
+    """
+    row = system.store.load_runtime(runtime_id)
+    if row is None:
+        head = RuntimeHead(executor_attached=attached)
+        memory = RuntimeMemory(runtime_id, durable=True, rules=system.rules, head=head)
+    else:
+        memory = load_memory(system.store, row, system.rules, executor_attached=attached)
+    head, now, recovery = memory.head, system.clock.now(), None
+    lost = _lost(system, memory)
+    if row is not None and row.state is not RuntimeState.DESTROYED:
+        recovery = kernel.decide(memory, recovery_of(system.store, memory), now)
+        memory.apply(recovery)
+    return Loaded(
+        memory=memory,
+        head=head,
+        fence=0 if row is None else row.fence,
+        recovery=recovery,
+        at=now,
+        lost=lost,
+    )
+
+
+def _lost(system: System, memory: RuntimeMemory) -> tuple[tuple[InputId, CompletionOutcome], ...]:
+    lost = []
+    for input_id in system.completions.waiting(memory.runtime_id):
+        if memory.ledger.get(input_id) is None:
+            state = system.store.load_input(memory.runtime_id, input_id)
+            outcome = None if state is None else completion_of(state)
+            lost.append((input_id, outcome or terminated(TerminationReason.PROCESS_ENDED)))
+    return tuple(lost)
