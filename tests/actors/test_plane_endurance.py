@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import OpenPlane
 from plane_builders import (
     WAIT_S,
     Agent,
     Called,
     FakeClock,
     Hooked,
+    OpenPlane,
     error_of,
     events_until,
     prompt,
