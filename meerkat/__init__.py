@@ -28,24 +28,26 @@ from meerkat.identifiers import (
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import (
     ContinuationInput,
-    External,
     ExternalEventInput,
-    Flow,
     FlowStepInput,
     Input,
     OperationInput,
+    PeerInput,
+    PromptInput,
+)
+from meerkat.interfaces import RunContext, RuntimeControlPlane, RuntimeDriver
+from meerkat.operations_registry import OpsLifecycleRegistry
+from meerkat.origins import (
+    External,
+    Flow,
     Operator,
     Peer,
-    PeerInput,
     PeerMessage,
     PeerRequest,
     PeerResponseProgress,
     PeerResponseTerminal,
-    PromptInput,
     System,
 )
-from meerkat.interfaces import RunContext, RuntimeControlPlane, RuntimeDriver
-from meerkat.operations_registry import OpsLifecycleRegistry
 from meerkat.outcomes import (
     Accepted,
     AcceptOutcome,

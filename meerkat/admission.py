@@ -11,16 +11,8 @@ from typing import Final
 
 from meerkat.codec import to_json
 from meerkat.errors import DecodeError, InputValidationFailed
-from meerkat.inputs import (
-    Durability,
-    External,
-    Input,
-    InputKind,
-    Operator,
-    Peer,
-    PeerInput,
-    PeerResponseTerminal,
-)
+from meerkat.inputs import Durability, Input, PeerInput
+from meerkat.origins import External, InputKind, Operator, Peer, PeerResponseTerminal
 from meerkat.outcomes import (
     DurabilityViolation,
     PeerHandlingModeInvalid,

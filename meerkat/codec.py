@@ -8,16 +8,11 @@ Decoding coerces nothing, takes no unknown field, and raises DecodeError only.
 from __future__ import annotations
 
 import functools
-import re
-import types
-from collections import abc
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Final, TypeVar
 
 import attrs
 import cattrs
-from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from meerkat import (
@@ -26,35 +21,35 @@ from meerkat import (
     input_lifecycle,
     inputs,
     operations,
+    origins,
     outcomes,
     policy,
-    words,
 )
+from meerkat.codec_parts import subclasses_of, teach_small_parts
 from meerkat.errors import DecodeError
-from meerkat.json_values import check, dump, parse
-from meerkat.limits import JSON_INT_MAX, JSON_INT_MIN
+from meerkat.json_values import dump, parse
 from meerkat.stored_input import StoredInputState
 
 T = TypeVar("T")
 
 _TAGS: Final[Mapping[type, tuple[str, Mapping[str, type]]]] = {
-    inputs.Source: (
+    origins.Source: (
         "type",
         {
-            "operator": inputs.Operator,
-            "peer": inputs.Peer,
-            "flow": inputs.Flow,
-            "system": inputs.System,
-            "external": inputs.External,
+            "operator": origins.Operator,
+            "peer": origins.Peer,
+            "flow": origins.Flow,
+            "system": origins.System,
+            "external": origins.External,
         },
     ),
-    inputs.Convention: (
+    origins.Convention: (
         "convention_type",
         {
-            "message": inputs.PeerMessage,
-            "request": inputs.PeerRequest,
-            "response_progress": inputs.PeerResponseProgress,
-            "response_terminal": inputs.PeerResponseTerminal,
+            "message": origins.PeerMessage,
+            "request": origins.PeerRequest,
+            "response_progress": origins.PeerResponseProgress,
+            "response_terminal": origins.PeerResponseTerminal,
         },
     ),
     inputs.Input: (
@@ -128,6 +123,7 @@ _RENAMED: Final[Mapping[type, Mapping[str, str]]] = {
 _converter: Final = cattrs.Converter(
     forbid_extra_keys=True, detailed_validation=True, prefer_attrib_converters=False
 )
+teach_small_parts(_converter)
 
 
 def to_json(value: object) -> bytes:
@@ -179,134 +175,6 @@ def _reasons(error: BaseException, path: str = "$") -> list[str]:
     if isinstance(error, cattrs.errors.ForbiddenExtraKeysError):
         return [f"{path}: unknown field {name!r}" for name in sorted(error.extra_fields)]
     return [f"{path}: {error}"]
-
-
-# --- scalars: nothing is coerced --------------------------------------------------------
-
-
-def _exactly(wanted: type) -> Any:
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not wanted:
-            raise TypeError(f"expected {wanted.__name__}, not {type(value).__name__}")
-        return value
-
-    return structure
-
-
-def _bounded(value: int) -> int:
-    if not JSON_INT_MIN <= value <= JSON_INT_MAX:
-        raise ValueError("integer outside -2^63 .. 2^64-1")
-    return value
-
-
-def _word(value: Any, wanted: type[words.Word]) -> words.Word:
-    if type(value) is not str:
-        raise TypeError(f"expected a word, not {type(value).__name__}")
-    try:
-        return wanted(value)
-    except ValueError:
-        known = ", ".join(str(member) for member in wanted)
-        raise ValueError(f"{value[:40]!r} is none of {known}") from None
-
-
-_UTC_TEXT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
-)
-
-
-def _time(value: Any, _: Any) -> datetime:
-    if type(value) is not str or not _UTC_TEXT.fullmatch(value):
-        raise ValueError("expected a UTC time such as 2026-01-02T03:04:05.000006Z")
-    return datetime.fromisoformat(value[:-1]).replace(tzinfo=UTC)
-
-
-@functools.lru_cache(maxsize=1024)  # steps of one decision share their time
-def _time_text(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-
-
-def _identifier(value: Any, wanted: type[identifiers.UuidIdentifier]) -> Any:
-    return wanted.parse(value)
-
-
-def _text_identifier(value: Any, wanted: type[identifiers.TextIdentifier]) -> Any:
-    return wanted(value)
-
-
-def _subclasses_of(base: type) -> Any:
-    return lambda cls: isinstance(cls, type) and issubclass(cls, base)
-
-
-_converter.register_structure_hook(int, _exactly(int))
-_converter.register_unstructure_hook(int, _bounded)
-_converter.register_structure_hook(str, _exactly(str))
-_converter.register_structure_hook(bool, _exactly(bool))
-_converter.register_structure_hook(float, _exactly(float))
-_converter.register_structure_hook(datetime, _time)
-_converter.register_unstructure_hook(datetime, _time_text)
-_converter.register_structure_hook_func(_subclasses_of(words.Word), _word)
-_converter.register_unstructure_hook_func(_subclasses_of(words.Word), lambda word: word._value_)
-_converter.register_structure_hook_func(_subclasses_of(identifiers.UuidIdentifier), _identifier)
-_converter.register_unstructure_hook_func(
-    _subclasses_of(identifiers.UuidIdentifier),
-    lambda each: each._text,  # noqa: SLF001
-)
-_converter.register_structure_hook_func(
-    _subclasses_of(identifiers.TextIdentifier), _text_identifier
-)
-_converter.register_unstructure_hook_func(
-    _subclasses_of(identifiers.TextIdentifier), lambda each: each.value
-)
-_converter.register_structure_hook(
-    identifiers.PolicyVersion, lambda value, _: identifiers.PolicyVersion(value)
-)
-_converter.register_unstructure_hook(identifiers.PolicyVersion, lambda each: _bounded(each.value))
-
-
-# --- JSON carried as itself -------------------------------------------------------------
-
-
-def _is_json(annotation: Any) -> bool:
-    """Is this the annotation of a field that holds any JSON, or text or blocks of it?"""
-    origin = get_origin(annotation)
-    if annotation is Any or origin is abc.Mapping:
-        return True
-    if origin in (types.UnionType, Union, tuple):
-        return any(_is_json(member) for member in get_args(annotation))
-    return False
-
-
-def _checked(value: Any, _: Any = None) -> Any:
-    check(value)
-    return value
-
-
-_converter.register_structure_hook_func(_is_json, _checked)
-_converter.register_unstructure_hook_func(_is_json, _checked)
-
-
-# --- lists ------------------------------------------------------------------------------
-
-
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) in (tuple, list) and not _is_json(annotation)
-
-
-def _list_in(annotation: Any) -> Any:
-    """Read a list of one type, into a tuple or a list; text and objects are not lists."""
-    made = get_origin(annotation)
-    listed = types.GenericAlias(list, get_args(annotation)[:1])
-    structure: Any = list_structure_factory(cast("Any", listed), _converter)
-
-    def strictly(value: Any, _: Any) -> Any:
-        if type(value) is not list:
-            raise TypeError(f"expected a list, not {type(value).__name__}")
-        return made(structure(value, listed))
-
-    return strictly
-
-
-_converter.register_structure_hook_factory(_is_list, _list_in)
 
 
 # --- records ----------------------------------------------------------------------------
@@ -381,8 +249,8 @@ def _tagged(base: type, tag: str, members: Mapping[str, type]) -> None:
             raise TypeError(f"{cls.__name__} has no wire form")
         return {tag: words_of[cls], **_record_out(cls)(value)}
 
-    _converter.register_structure_hook_func(_subclasses_of(base), structure)
-    _converter.register_unstructure_hook_func(_subclasses_of(base), unstructure)
+    _converter.register_structure_hook_func(subclasses_of(base), structure)
+    _converter.register_unstructure_hook_func(subclasses_of(base), unstructure)
 
 
 def _event_in(value: Any, wanted: Any) -> Any:
@@ -404,8 +272,8 @@ _converter.register_unstructure_hook_factory(_plain_record, _record_out)
 _converter.register_structure_hook_factory(_plain_record, _strict_record)
 for _base, (_tag, _members) in _TAGS.items():
     _tagged(_base, _tag, _members)
-_converter.register_structure_hook_func(_subclasses_of(events.Event), _event_in)
-_converter.register_unstructure_hook_func(_subclasses_of(events.Event), _event_out)
+_converter.register_structure_hook_func(subclasses_of(events.Event), _event_in)
+_converter.register_unstructure_hook_func(subclasses_of(events.Event), _event_out)
 
 
 # --- what is encoded most ---------------------------------------------------------------

@@ -8,35 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import NOTHING, Attribute, field, frozen, validators
 
-from meerkat.checks import unsigned, utc_time
+from meerkat.checks import utc_time
 from meerkat.identifiers import (
     CorrelationId,
     IdempotencyKey,
     InputId,
-    LogicalRuntimeId,
     OperationId,
     SupersessionKey,
 )
 from meerkat.json_values import JsonValue, own
+from meerkat.origins import Convention, InputKind, Operator, Source, System
 from meerkat.words import Word
-
-
-class InputKind(Word):
-    """What sort of work an input is: the row a policy table is read by."""
-
-    PROMPT = "prompt"
-    PEER_MESSAGE = "peer_message"
-    PEER_REQUEST = "peer_request"
-    PEER_RESPONSE_PROGRESS = "peer_response_progress"
-    PEER_RESPONSE_TERMINAL = "peer_response_terminal"
-    FLOW_STEP = "flow_step"
-    EXTERNAL_EVENT = "external_event"
-    CONTINUATION = "continuation"
-    OPERATION = "operation"
 
 
 class Durability(Word):
@@ -52,22 +38,6 @@ class HandlingMode(Word):
 
     QUEUE = "queue"
     STEER = "steer"
-
-
-class ProgressPhase(Word):
-    """How far a peer has come with a request."""
-
-    ACCEPTED = "accepted"
-    IN_PROGRESS = "in_progress"
-    PARTIAL_RESULT = "partial_result"
-
-
-class TerminalStatus(Word):
-    """How a peer's work on a request ended."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 Content: TypeAlias = str | tuple[Mapping[str, JsonValue], ...]
@@ -95,24 +65,12 @@ def _optional_mode(value: HandlingMode | str | None) -> HandlingMode | None:
     return HandlingMode(value) if isinstance(value, str) else value
 
 
-def _progress_phase(value: ProgressPhase | str) -> ProgressPhase:
-    return ProgressPhase(value) if isinstance(value, str) else value
-
-
-def _terminal_status(value: TerminalStatus | str) -> TerminalStatus:
-    return TerminalStatus(value) if isinstance(value, str) else value
-
-
 def _idempotency_key(value: IdempotencyKey | str | None) -> IdempotencyKey | None:
     return IdempotencyKey(value) if isinstance(value, str) else value
 
 
 def _supersession_key(value: SupersessionKey | str | None) -> SupersessionKey | None:
     return SupersessionKey(value) if isinstance(value, str) else value
-
-
-def _runtime_id(value: LogicalRuntimeId | str | None) -> LogicalRuntimeId | None:
-    return LogicalRuntimeId(value) if isinstance(value, str) else value
 
 
 def _own_content(value: str | Sequence[Mapping[str, JsonValue]]) -> Content:
@@ -134,109 +92,6 @@ def _content(_instance: object, attribute: Attribute[Any], value: object) -> Non
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _optional(wanted: type) -> Any:
-    return field(default=None, validator=validators.optional(validators.instance_of(wanted)))
-
-
-def _required(wanted: type) -> Any:
-    return field(validator=validators.instance_of(wanted))
-
-
-# --- sources ----------------------------------------------------------------------------
-
-
-class Source:
-    """Who an input comes from (tag ``type``)."""
-
-    __slots__ = ()
-
-
-@frozen
-class Operator(Source):
-    """The person, or program, that the session serves."""
-
-
-@frozen(kw_only=True)
-class Peer(Source):
-    """Another agent."""
-
-    peer_id: str = _required(str)
-    display_identity: str | None = _optional(str)
-    runtime_id: LogicalRuntimeId | None = field(
-        default=None,
-        converter=_runtime_id,
-        validator=validators.optional(validators.instance_of(LogicalRuntimeId)),
-    )
-
-
-@frozen(kw_only=True)
-class Flow(Source):
-    """A step of a workflow."""
-
-    flow_id: str = _required(str)
-    step_index: int = field(validator=unsigned)
-
-
-@frozen
-class System(Source):
-    """The runtime itself."""
-
-
-@frozen(kw_only=True)
-class External(Source):
-    """A system outside: a webhook, a timer, a queue."""
-
-    source_name: str = _required(str)
-
-
-# --- peer conventions -------------------------------------------------------------------
-
-
-class Convention:
-    """What a peer input means (tag ``convention_type``)."""
-
-    __slots__ = ()
-    kind: ClassVar[InputKind]
-
-
-@frozen
-class PeerMessage(Convention):
-    """A message that asks for nothing."""
-
-    kind = InputKind.PEER_MESSAGE
-
-
-@frozen(kw_only=True)
-class PeerRequest(Convention):
-    """A request that will be answered under its ``request_id``."""
-
-    kind = InputKind.PEER_REQUEST
-    request_id: str = _required(str)
-    intent: str = _required(str)
-
-
-@frozen(kw_only=True)
-class PeerResponseProgress(Convention):
-    """News of a request under way."""
-
-    kind = InputKind.PEER_RESPONSE_PROGRESS
-    request_id: str = _required(str)
-    phase: ProgressPhase = field(
-        converter=_progress_phase, validator=validators.instance_of(ProgressPhase)
-    )
-
-
-@frozen(kw_only=True)
-class PeerResponseTerminal(Convention):
-    """The last answer to a request."""
-
-    kind = InputKind.PEER_RESPONSE_TERMINAL
-    request_id: str = _required(str)
-    status: TerminalStatus = field(
-        converter=_terminal_status, validator=validators.instance_of(TerminalStatus)
-    )
 
 
 # --- inputs -----------------------------------------------------------------------------
@@ -286,7 +141,9 @@ class Input:
         converter=_supersession_key,
         validator=validators.optional(validators.instance_of(SupersessionKey)),
     )
-    correlation_id: CorrelationId | None = _optional(CorrelationId)
+    correlation_id: CorrelationId | None = field(
+        default=None, validator=validators.optional(validators.instance_of(CorrelationId))
+    )
 
     source: Source
 

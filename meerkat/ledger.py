@@ -13,7 +13,8 @@ from typing import Final
 
 from meerkat.identifiers import IdempotencyKey, InputId, SupersessionKey
 from meerkat.input_lifecycle import InputPhase, InputState
-from meerkat.inputs import Durability, InputKind
+from meerkat.inputs import Durability
+from meerkat.origins import InputKind
 from meerkat.policy import Lane, QueueMode
 
 _Scope = tuple[InputKind, SupersessionKey]

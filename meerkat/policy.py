@@ -16,7 +16,8 @@ from attrs import evolve, field, frozen, validators
 
 from meerkat.errors import PolicyRefused
 from meerkat.identifiers import PolicyVersion
-from meerkat.inputs import HandlingMode, Input, InputKind, PeerInput, PeerRequest
+from meerkat.inputs import HandlingMode, Input, PeerInput
+from meerkat.origins import InputKind, PeerRequest
 from meerkat.words import Word
 
 

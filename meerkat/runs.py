@@ -22,12 +22,12 @@ from meerkat.inputs import (
     ExternalEventInput,
     FlowStepInput,
     Input,
-    InputKind,
     PeerInput,
     PromptInput,
 )
 from meerkat.json_values import JsonValue, canonical, check, own
 from meerkat.limits import BATCH_INPUTS_MAX
+from meerkat.origins import InputKind
 from meerkat.policy import Lane, RunBoundary
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.words import Word

@@ -19,6 +19,7 @@ from plane_builders import (
     WAIT_S,
     Agent,
     Called,
+    FakeClock,
     OpenPlane,
     decided,
     error_of,
@@ -160,7 +161,7 @@ def test_a_runtime_that_cannot_be_read_is_loaded_when_it_can(
     quiet_plane.stop()
     store = Unreadable(SqliteStore(path))
     store.refusals = 2  # the background load at start, and the first call
-    plane = open_plane(store=store)
+    plane = open_plane(store=store, clock=FakeClock())  # which does not try by itself
     while store.refusals == 2:
         pass
     with pytest.raises(StoreError, match="cannot read"):

@@ -45,6 +45,7 @@ from meerkat import (
     System,
     events,
     inputs,
+    origins,
     outcomes,
     policy,
 )
@@ -116,10 +117,10 @@ conventions = st.one_of(
     st.just(PeerMessage()),
     st.builds(PeerRequest, request_id=json_text, intent=json_text),
     st.builds(
-        PeerResponseProgress, request_id=json_text, phase=st.sampled_from(inputs.ProgressPhase)
+        PeerResponseProgress, request_id=json_text, phase=st.sampled_from(origins.ProgressPhase)
     ),
     st.builds(
-        PeerResponseTerminal, request_id=json_text, status=st.sampled_from(inputs.TerminalStatus)
+        PeerResponseTerminal, request_id=json_text, status=st.sampled_from(origins.TerminalStatus)
     ),
 )
 modes = st.sampled_from(inputs.HandlingMode)

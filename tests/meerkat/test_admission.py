@@ -37,9 +37,9 @@ from meerkat import (
 )
 from meerkat.admission import encode_input, reject_reason
 from meerkat.errors import InputValidationFailed, Overloaded
-from meerkat.inputs import Source
 from meerkat.kernel.memory import Rules
 from meerkat.limits import DEFAULT_LIMITS, Limits
+from meerkat.origins import Source
 from meerkat.outcomes import (
     DurabilityViolation,
     PeerHandlingModeInvalid,

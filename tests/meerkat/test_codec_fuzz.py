@@ -40,7 +40,7 @@ from meerkat import (
 from meerkat.errors import DecodeError
 from meerkat.events import Event
 from meerkat.input_lifecycle import TerminalOutcome, contradiction
-from meerkat.inputs import Convention, Source
+from meerkat.origins import Convention, Source
 
 TYPES: list[type] = [
     Input,

@@ -26,8 +26,8 @@ from meerkat import (
 )
 from meerkat.errors import DecodeError
 from meerkat.events import RuntimeStateChange
-from meerkat.inputs import Source
 from meerkat.json_values import canonical, dump, parse
+from meerkat.origins import Source
 
 
 def reject(type_: type, document: Any, *, match: str | None = None) -> None:

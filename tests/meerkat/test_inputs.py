@@ -48,7 +48,8 @@ from meerkat import (
 )
 from meerkat.errors import DecodeError
 from meerkat.identifiers import CorrelationId
-from meerkat.inputs import Durability, HandlingMode, InputKind, ProgressPhase, Source, Visibility
+from meerkat.inputs import Durability, HandlingMode, Visibility
+from meerkat.origins import InputKind, ProgressPhase, Source
 
 HEADER: dict[str, Any] = {
     "id": InputId(uuid_of(1)),
