@@ -99,8 +99,10 @@ class Rejected(AcceptOutcome):
     reason: RejectReason
 
 
-class CompletionKind(Word):
-    """The ways a completion handle ends."""
+class CompletionKind(str, Word):  # noqa: SLOT000 - an enumeration has none
+    """The ways a completion handle ends. A member equals its word: ``kind == "completed"``."""
+
+    __hash__ = str.__hash__
 
     COMPLETED = "completed"
     COMPLETED_WITHOUT_RESULT = "completed_without_result"

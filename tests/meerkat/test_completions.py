@@ -168,3 +168,11 @@ def test_the_kinds_are_the_pinned_words() -> None:
         "displaced",
         "runtime_terminated",
     ]
+
+
+def test_the_kind_of_an_ending_equals_its_word() -> None:
+    for kind in CompletionKind:
+        outcome = CompletionOutcome(kind)
+        assert outcome.kind == kind.value == str(kind)
+        assert {kind.value: 1}[outcome.kind] == 1
+        assert round_trip(outcome) == outcome
