@@ -254,6 +254,7 @@ class DriverActor(PooledActor):
             stranded.fail(error)
         if isinstance(error, Fenced):
             self.unavailable = said = error
+            self._refuse_unregistering(error)
             taken_over = terminated(TerminationReason.TAKEN_OVER)
             self.system.completions.end_runtime(self.runtime_id, taken_over)
         stranded.fail(said)
@@ -270,11 +271,19 @@ class DriverActor(PooledActor):
 
         Whoever asks meanwhile has the runtime loaded, and is answered.
         """
+        if self._held_off:
+            return
         self._failures += 1
         self._held_off = True
         clock, backoff = self.system.clock, self.system.rules.backoff
         delay_s = backoff.delay_s(self._failures, clock.jitter())
         self.system.timers.after(delay_s, lambda: self.tell(m.Resume()))
+
+    def _refuse_unregistering(self, error: MeerkatError) -> None:
+        """Who waits for a run's end waits in vain: the runtime cannot be had any more."""
+        waiting, self.unregistering = self.unregistering, []
+        for reply in waiting:
+            reply.fail(error)
 
     def go_on(self) -> None:
         """The back-off is over. A runtime that still cannot be loaded waits for another."""
@@ -283,6 +292,7 @@ class DriverActor(PooledActor):
             self.loaded()
         except RecoveryCorruption as error:
             logger.error("runtime %s is unavailable: %s", self.runtime_id, error)  # noqa: TRY400
+            self._refuse_unregistering(error)
         except StoreError as error:
             if self.unavailable is None:
                 logger.warning("runtime %s could not be loaded: %s", self.runtime_id, error)
@@ -360,12 +370,15 @@ class DriverActor(PooledActor):
                 self.tell(message)
 
     def _try_leave(self) -> None:
-        """Ask to end when there is no runtime to drive."""
-        memory = self.memory
-        if memory is None or memory.head.registered or self.stopping or self.seat.occupied:
+        """End when there is no runtime to drive, or none could be loaded and nobody waits."""
+        if self.stopping or self.seat.occupied or self._held_off or self.unavailable is not None:
             return
-        tombstone = memory.head.phase.state is RuntimeState.DESTROYED
-        if not tombstone and self.system.directory.leave(self.runtime_id, self):
+        if self.memory is None:
+            needed = bool(self.unregistering)
+        else:
+            head = self.memory.head
+            needed = head.registered or head.phase.state is RuntimeState.DESTROYED
+        if not needed and self.system.directory.leave(self.runtime_id, self):
             self.system.events.forget(self.runtime_id)
 
     def _say_quiet(self) -> None:

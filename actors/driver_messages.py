@@ -21,6 +21,7 @@ from meerkat.errors import (
     RuntimeDestroyed,
     StoreError,
 )
+from meerkat.identifiers import RunId
 from meerkat.input_lifecycle import InputState
 from meerkat.loading import known_input, recovery_of
 from meerkat.outcomes import Accepted, CompletionHandle, Deduplicated, Rejected, completion_of
@@ -206,11 +207,10 @@ def _executor_ready(driver: DriverActor, message: m.ExecutorReady) -> None:
 
 def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
     memory = driver.memory
-    if driver.seat.gone(message.run_id) or (
-        memory is None or memory.head.phase.run_id != message.run_id
-    ):
+    if memory is None or memory.head.phase.run_id != message.run_id:
         late = "runtime %s: late result of run %s refused"
         logger.warning(late, driver.runtime_id, message.run_id)
+        _gone(driver, message.run_id)
         return
     if isinstance(message.ending, Unreadable):
         driver.seat.ended(message)
@@ -224,6 +224,14 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
             driver.executor = None
         elif driver.executor is not None:  # its successor was attached while it ran
             driver.decide(kernel.AttachExecutor())
+
+
+def _gone(driver: DriverActor, run_id: RunId) -> bool:
+    """A run that is over has left its seat; without a memory nobody else hands its slot on."""
+    gone = driver.seat.gone(run_id)
+    if gone and driver.memory is None:
+        driver.seat.return_slot()
+    return gone
 
 
 def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
@@ -240,7 +248,7 @@ def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
 
 
 def _run_overdue(driver: DriverActor, message: m.RunOverdue) -> None:
-    if driver.seat.gone(message.run_id):
+    if _gone(driver, message.run_id):
         overdue = "runtime %s: run %s did not return in time; the runtime goes on without it"
         logger.warning(overdue, driver.runtime_id, message.run_id)
 

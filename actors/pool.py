@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
@@ -30,9 +32,22 @@ class _Worker(threading.Thread):
     """A thread that runs actors: what waits on it for an actor waits for ever."""
 
 
+_serving: Final = threading.local()
+
+
+@contextmanager
+def serving() -> Iterator[None]:
+    """While this thread settles the futures of hosts, it counts as one that runs actors."""
+    _serving.on = True
+    try:
+        yield
+    finally:
+        _serving.on = False
+
+
 def on_worker() -> bool:
     """Is this a thread that runs actors?"""
-    return isinstance(threading.current_thread(), _Worker)
+    return isinstance(threading.current_thread(), _Worker) or getattr(_serving, "on", False)
 
 
 class ActorPool:

@@ -50,9 +50,9 @@ class Seat:
         self._has_slot = True
 
     def return_slot(self) -> None:
-        """Let others run; a fenced run keeps its slot until it has returned."""
+        """Let others run; a run that is still about keeps its slot until it has returned."""
         self._in_a_row = 0
-        if self._has_slot and self._fenced is None:
+        if self._has_slot and self._run is None and self._fenced is None:
             self._has_slot = False
             self._system.slots.give_back()
 
@@ -101,8 +101,8 @@ class Seat:
 
     @property
     def occupied(self) -> bool:
-        """Is a fenced run still about? No other may start beside it."""
-        return self._fenced is not None
+        """Is a run still about, though its runtime has done with it? No other may start."""
+        return self._run is not None or self._fenced is not None
 
     def fence(self, run_id: RunId | None = None) -> None:
         """The run in hand is over for its runtime: cancel it, and wait until it is gone.
@@ -119,10 +119,13 @@ class Seat:
 
     def gone(self, run_id: RunId) -> bool:
         """A fenced run has returned, or has had its grace: the seat is free again."""
-        if self._fenced != run_id:
-            return False
-        self._fenced = None
-        return True
+        if self._fenced == run_id:
+            self._fenced = None
+            return True
+        if self._run is not None and self._run.run_id == run_id:
+            self._run = None  # its end is decided, but not told yet: there is nobody to tell
+            return True
+        return False
 
     def clear(self) -> None:
         """The runtime's memory is gone: nothing of this seat holds any more."""

@@ -21,7 +21,7 @@ from actors.directory import Directory
 from actors.driver import DriverActor
 from actors.event_hub import EventHub
 from actors.journal import Journal
-from actors.pool import ActorPool
+from actors.pool import ActorPool, serving
 from actors.replies import OpenCalls
 from actors.runs import Executor, RunSlots, RunThreads, checked_executor
 from actors.system import BindingsTable, System
@@ -161,8 +161,9 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         answers = system.pool.stop(system.grace_s) and answers
         system.threads.stop()
         system.closing.set()
-        system.calls.fail_all(ControlPlaneStopped())
-        system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
+        with serving():
+            system.calls.fail_all(ControlPlaneStopped())
+            system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
         system.events.close()
         if answers:
             system.store.close()

@@ -134,7 +134,7 @@ def to_json(value: object) -> bytes:
     """
     try:
         return dump(to_document(value))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DecodeError(str(error)) from error
 
 

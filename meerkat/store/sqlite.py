@@ -79,6 +79,8 @@ class SqliteStore:
         synchronous: Synchronous | str = Synchronous.FULL,
         connect: Connect = sqlite3.connect,
     ) -> None:
+        if "\0" in str(path):
+            raise StoreError(f"{str(path)!r} is not the name of a file")
         self.path = Path(path).absolute()
         self._synchronous = Synchronous(synchronous)
         self._connect = connect

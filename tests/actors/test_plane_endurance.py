@@ -19,6 +19,7 @@ from plane_builders import (
     OpenPlane,
     error_of,
     events_until,
+    logged,
     prompt,
     result_of,
     tell,
@@ -29,7 +30,14 @@ from plane_stores import FrozenDisk, StoreProxy
 from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
-from meerkat import Accepted, PersistentRuntimeDriver, RunContext, RuntimeState
+from meerkat import (
+    Accepted,
+    PersistentRuntimeDriver,
+    RunContext,
+    RuntimeEpochId,
+    RuntimeState,
+    kernel,
+)
 from meerkat.errors import ControlPlaneStopped, RunCancelled, StoreError, WouldDeadlock
 from meerkat.limits import Backoff
 from meerkat.store import Batch, SqliteStore
@@ -323,3 +331,73 @@ def test_a_session_that_cannot_be_read_is_not_the_executors_failure(
     state = plane.input_state("a", result_of(submitted.accepted).input_id)
     assert state is not None
     assert state.last_error is None
+
+
+def test_no_slot_is_handed_on_while_a_stopped_run_is_still_about(open_plane: OpenPlane) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent, max_concurrent_runs=1, grace_s=WAIT_S)
+    names = ["a", "b", "c"]
+    plane.register_many(names)
+    for name in names:
+        plane.submit(name, prompt(name))
+    first = agent.next_call()
+    plane.stop_runtime(first.runtime_id)
+    for name in names:
+        plane.runtime_state(name)
+    assert len(agent.calls) == 1
+    agent.release()
+    agent.next_call()
+
+
+def test_a_runtime_that_was_reset_waits_for_its_stopped_run(open_plane: OpenPlane) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent, grace_s=WAIT_S)
+    plane.register("a")
+    plane.submit("a", prompt("old"))
+    agent.next_call()
+    stopping = tell(plane, "a", m.Call(kernel.Stop(), Reply()))
+    resetting = tell(plane, "a", m.ResetRuntime(RuntimeEpochId.new(), Reply()))
+    new = plane.submit("a", prompt("new"))
+    for each in (stopping, resetting, new.accepted):
+        result_of(each)
+    assert len(agent.calls) == 1
+    agent.release()
+    assert result_of(new.completion).result == "re: new"
+
+
+def test_a_run_that_ends_while_its_stop_is_on_its_way_holds_nobody_up(
+    path: Path, open_plane: OpenPlane
+) -> None:
+    store, agent = FrozenDisk(SqliteStore(path)), Agent(held=True)
+    plane = open_plane(agent, store=store, grace_s=100 * WAIT_S)
+    plane.register("a")
+    plane.submit("a", prompt("old"))
+    agent.next_call()
+    store.freeze()
+    stopping = tell(plane, "a", m.Call(kernel.Stop(), Reply()))
+    assert store.stuck.wait(WAIT_S)
+    with logged("late result") as refused:
+        agent.release()
+        assert refused.wait(WAIT_S)
+    store.thaw()
+    result_of(stopping)
+    plane.reset("a")
+    assert result_of(plane.submit("a", prompt("new")).completion).result == "re: new"
+
+
+def test_a_stop_in_a_callback_of_the_stop_is_refused(open_plane: OpenPlane) -> None:
+    refused: list[BaseException] = []
+    plane = open_plane()
+    plane.register("a")
+    handle = plane.submit("a", prompt()).completion
+
+    def stop_again(_handle: object) -> None:
+        try:
+            plane.stop()
+        except WouldDeadlock as error:
+            refused.append(error)
+
+    handle.add_done_callback(stop_again)
+    with ThreadPoolExecutor(1) as threads:
+        result_of(threads.submit(plane.stop))
+    assert len(refused) == 1
