@@ -203,7 +203,7 @@ class DriverActor(PooledActor):
             if memory is not None:
                 self._note_cursors(memory, ticket)
                 self.ticket = Ticket(memory.head)
-                if ticket.commit.writes or (ticket.tells and not self._claimed):
+                if ticket.commit.writes or (ticket.commit.tells and not self._claimed):
                     self._send(ticket)
                     return
             else:

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from actors.replies import Reply
 from meerkat.errors import MeerkatError
-from meerkat.kernel import Emit, RuntimeHead, Transition
+from meerkat.kernel import RuntimeHead, Transition
 from meerkat.pending_commit import PendingCommit
 
 Answer = Callable[[], Any]
@@ -42,12 +42,11 @@ class Step:
 class Ticket:
     """What was decided since the last ticket left. Not thread-safe."""
 
-    __slots__ = ("commit", "steps", "tells")
+    __slots__ = ("commit", "steps")
 
     def __init__(self, head: RuntimeHead, steps: list[Step] | None = None) -> None:
         self.commit = PendingCommit(head)
         self.steps = [] if steps is None else steps
-        self.tells = False
 
     def decided(
         self,
@@ -58,7 +57,6 @@ class Ticket:
     ) -> None:
         """Add a decision, and the answer that depends on it."""
         self.commit.add(transition)
-        self.tells = self.tells or any(isinstance(e, Emit) for e in transition.effects)
         self.steps.append(Step(now, transition, reply, answer, None))
 
     def answered(

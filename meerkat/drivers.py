@@ -165,8 +165,7 @@ class PersistentRuntimeDriver(DriverBase):
     def _make_durable(self, transition: kernel.Transition) -> None:
         pending = PendingCommit(self._loaded.head)
         pending.add(transition)
-        tells = any(isinstance(effect, kernel.Emit) for effect in transition.effects)
-        if not pending.writes and (self._claimed or not tells):
+        if not pending.writes and (self._claimed or not pending.tells):
             return
         self._doubt = CommitUnknown("interrupted while committing")
         try:

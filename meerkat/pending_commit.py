@@ -9,7 +9,7 @@ from __future__ import annotations
 from meerkat.conversation import SessionChange
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Durability
-from meerkat.kernel import Effect, RuntimeHead, Transition
+from meerkat.kernel import Emit, RuntimeHead, Transition
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import Batch, InputRow, RuntimeRow
 
@@ -17,7 +17,7 @@ from meerkat.store.protocol import Batch, InputRow, RuntimeRow
 class PendingCommit:
     """Transitions of one runtime on their way to the store. Not thread-safe."""
 
-    __slots__ = ("_changed", "_head", "_inputs", "_receipts", "_session", "effects")
+    __slots__ = ("_changed", "_head", "_inputs", "_receipts", "_session", "tells")
 
     def __init__(self, head: RuntimeHead) -> None:
         self._head = head
@@ -25,7 +25,8 @@ class PendingCommit:
         self._inputs: dict[InputId, InputRow] = {}
         self._receipts: list[RunBoundaryReceipt] = []
         self._session: list[SessionChange] = []
-        self.effects: list[Effect] = []
+        self.tells = False
+        """Is there an event to tell? Its number is only good once the runtime is claimed."""
 
     def add(self, transition: Transition) -> None:
         """Fold one more transition in."""
@@ -42,7 +43,7 @@ class PendingCommit:
             self._session.append(transition.session)
         self._changed = self._changed or _stored_part(self._head) != _stored_part(transition.head)
         self._head = transition.head
-        self.effects += transition.effects
+        self.tells = self.tells or any(isinstance(each, Emit) for each in transition.effects)
 
     def ride(self, head: RuntimeHead) -> None:
         """Let a newer head ride along, without making it a reason to write."""
