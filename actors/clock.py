@@ -13,7 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+CANCELLED_MAX: Final = 64
+"""Cancelled calls that may lie about before they are swept out, however few are due."""
 
 
 class Clock(Protocol):
@@ -48,6 +51,15 @@ class SystemClock:
         return random.random()  # noqa: S311 - spreads retries, guards nothing
 
 
+class Timer:
+    """One call that is due later."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+
 class Timers:
     """Calls that are due later, made by one daemon thread. Thread-safe.
 
@@ -56,25 +68,40 @@ class Timers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Timer]] = []
+        self._cancelled = 0
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
 
-    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+    def after(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Make ``call`` once, ``delay_s`` seconds from now; never once stopped."""
+        timer = Timer(call)
         with self._changed:
             if self._stopped:
-                return
+                return timer
             due = self._clock.monotonic() + delay_s
-            heapq.heappush(self._due, (due, next(self._order), call))
+            heapq.heappush(self._due, (due, next(self._order), timer))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, name="meerkat-timers", daemon=True
                 )
                 self._thread.start()
             self._changed.notify()
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Do not make that call, if it has not been made. Costs no search."""
+        with self._changed:
+            if timer.call is None:
+                return
+            timer.call = None
+            self._cancelled += 1
+            if self._cancelled > max(CANCELLED_MAX, len(self._due) // 2):
+                self._due = [entry for entry in self._due if entry[2].call is not None]
+                heapq.heapify(self._due)
+                self._cancelled = 0
 
     def stop(self) -> None:
         """Drop what is due later and end the thread. Idempotent."""
@@ -93,8 +120,11 @@ class Timers:
                     self._changed.wait(self._wait_s())
                 if self._stopped:
                     return
-                _, _, call = heapq.heappop(self._due)
-            call()
+                _, _, timer = heapq.heappop(self._due)
+                call, timer.call = timer.call, None
+                self._cancelled -= call is None
+            if call is not None:
+                call()
 
     def _is_due(self) -> bool:
         return bool(self._due) and self._due[0][0] <= self._clock.monotonic()

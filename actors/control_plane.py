@@ -17,13 +17,14 @@ from attrs import frozen
 from actors import messages as m
 from actors.clock import Clock
 from actors.event_hub import Subscription
+from actors.executors import Executor, checked_executor
 from actors.life import Life
 from actors.replies import Reply, refuse_deadlock, wait_for
-from actors.runs import Executor, checked_executor
 from actors.supervisor import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
     STOP_TIMEOUT_S,
+    STUCK_AFTER_S,
     RuntimeSupervisor,
 )
 from meerkat import kernel
@@ -59,6 +60,7 @@ from meerkat.reports import (
     RetireReport,
     StopReport,
 )
+from meerkat.runs import InterruptMode
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import RuntimeStore
 
@@ -96,6 +98,8 @@ class ControlPlane:
         backoff: Backoff = DEFAULT_BACKOFF,
         policy: PolicyTable = DEFAULT_POLICY,
         grace_s: float = GRACE_S,
+        run_deadline_s: float | None = None,
+        stuck_after_s: float | None = STUCK_AFTER_S,
     ) -> None:
         self._life = Life(
             lambda: RuntimeSupervisor.start(
@@ -107,6 +111,8 @@ class ControlPlane:
                 backoff=backoff,
                 policy=policy,
                 grace_s=grace_s,
+                run_deadline_s=run_deadline_s,
+                stuck_after_s=stuck_after_s,
             )
         )
 
@@ -353,6 +359,24 @@ class ControlPlane:
     def detach_executor(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
         """Let what waits wait; a run in hand goes on."""
         self._replace_executor(runtime_id, None, "detach_executor", timeout)
+
+    def interrupt(
+        self,
+        runtime_id: RuntimeName,
+        mode: InterruptMode | str,
+        *,
+        timeout: float | None = None,
+    ) -> bool:
+        """Have the run in hand end; says whether there was one to tell.
+
+        ``now`` sets its ``cancelled`` at once; ``after_boundary`` raises RunCancelled at its
+        next ``boundary()`` or ``wait()``, and in the one it is in. From when it learns of
+        it, the run has the plane's grace to return; then the runtime goes on without it.
+        Inputs of a run that ends so are abandoned as cancelled. ValueError for another mode.
+        """
+        reply: Reply[bool] = Reply()
+        self._tell(runtime_id, m.Interrupt(InterruptMode(mode), reply))
+        return wait_for(reply, "interrupt", timeout)
 
     def _replace_executor(
         self,

@@ -18,32 +18,33 @@ from typing import Any, cast
 import pykka
 from attrs import evolve
 
-from actors import driver_messages
+from actors import driver_messages, driver_next
 from actors import messages as m
 from actors.driver_loading import load
+from actors.executors import Executor
 from actors.pool import PooledActor
 from actors.replies import Reply
-from actors.runs import Executor
 from actors.seat import Seat
 from actors.system import System
 from actors.ticket import Answer, Ticket
 from meerkat import kernel
+from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import (
     ControlPlaneStopped,
     Fenced,
     InternalError,
     MeerkatError,
     RecoveryCorruption,
+    RunRefused,
     RuntimeNotFound,
     StoreError,
 )
-from meerkat.identifiers import LogicalRuntimeId, RunId
+from meerkat.identifiers import LogicalRuntimeId
 from meerkat.input_lifecycle import InputState
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
 from meerkat.outcomes import TerminationReason, completion_of, terminated
-from meerkat.policy import Lane
+from meerkat.policy import Lane, Signal
 from meerkat.reports import RecoveryReport
-from meerkat.runtime_lifecycle import WORKING, RuntimeState
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class DriverActor(PooledActor):
         self.coming_back: list[m.RegisterRuntime] = []
         self.stopping: list[Reply[Any]] = []
         self.cut_short = False
+        self.feed_moved = False
         self.load_report: RecoveryReport | None = None
         self.memory: RuntimeMemory | None = None
         self._fence = 0
@@ -73,7 +75,7 @@ class DriverActor(PooledActor):
         self._doomed: MeerkatError | None = None
         self._stash: list[Any] = []
         self._failures = 0
-        self._held_off = False
+        self.held_off = False
         self._hold = 0
 
     # --- the mailbox --------------------------------------------------------------------
@@ -108,6 +110,8 @@ class DriverActor(PooledActor):
         match message:
             case m.FrontDoorMessage() | m.StopHookReturned():
                 self.system.directory.deliver_anew(self.runtime_id, message)
+            case m.RunCall(reply=reply):
+                reply.fail(RunRefused("its runtime has gone"))
             case m.SlotGranted():
                 self.system.slots.give_back()
             case m.Quiesce():
@@ -173,6 +177,8 @@ class DriverActor(PooledActor):
         self._fence, self._claimed = loaded.fence, False
         self.ticket = Ticket(loaded.head, self.ticket.steps)
         self.system.events.begin(self.runtime_id, loaded.fence)
+        self.seat.note_all(loaded.memory.ledger.active())
+        self.feed_moved = True
         if loaded.recovery is not None:
             self.ticket.decided(loaded.recovery, loaded.at)
             self.load_report = cast("RecoveryReport", loaded.recovery.reply)
@@ -185,12 +191,11 @@ class DriverActor(PooledActor):
     def _advance(self) -> None:
         """Start what can start, send what waits, and say so when nothing is under way."""
         if self.memory is not None and self._doomed is None:
-            self._try_unregister(self.memory)
-            self._try_start(self.memory)
+            driver_next.advance(self, self.memory)
         self._flush()
         if not self._busy:
-            self._say_quiet()
-            self._try_leave()
+            driver_next.say_quiet(self)
+            driver_next.try_leave(self)
 
     @property
     def _busy(self) -> bool:
@@ -212,9 +217,9 @@ class DriverActor(PooledActor):
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
         """Cursors ride on the runtime's next commit."""
-        bindings = self.system.bindings.present(self.runtime_id)
-        if bindings is not None and bindings.epoch_id == memory.head.epoch_id:
-            cursors = bindings.cursor_state.snapshot()
+        bindings = self.system.bindings.present(self.runtime_id, memory.head)
+        if bindings is not None:
+            cursors = memory.head.cursors.furthest(bindings.cursor_state.snapshot())
             if cursors != memory.head.cursors:
                 memory.head = evolve(memory.head, cursors=cursors)
                 ticket.commit.ride(memory.head)
@@ -271,10 +276,10 @@ class DriverActor(PooledActor):
 
         Whoever asks meanwhile has the runtime loaded, and is answered.
         """
-        if self._held_off:
+        if self.held_off:
             return
         self._failures += 1
-        self._held_off = True
+        self.held_off = True
         clock, backoff = self.system.clock, self.system.rules.backoff
         delay_s = backoff.delay_s(self._failures, clock.jitter())
         self.system.timers.after(delay_s, lambda: self.tell(m.Resume()))
@@ -287,7 +292,7 @@ class DriverActor(PooledActor):
 
     def go_on(self) -> None:
         """The back-off is over. A runtime that still cannot be loaded waits for another."""
-        self._held_off = False
+        self.held_off = False
         try:
             self.loaded()
         except RecoveryCorruption as error:
@@ -310,6 +315,7 @@ class DriverActor(PooledActor):
                 for effect in step.transition.effects:
                     self._let_out(effect)
                 for state in step.transition.states:
+                    self.seat.note(state)
                     self._end_handles(state)
             step.settle()
 
@@ -327,10 +333,21 @@ class DriverActor(PooledActor):
                 due = m.LaneDue(lane, self._hold)
                 self.system.timers.after(delay_s, lambda: self.tell(due))
             case kernel.RuntimeEnded(reason=reason):
-                self.system.bindings.end(self.runtime_id, str(reason))
                 self.system.completions.end_runtime(self.runtime_id, terminated(reason))
+            case kernel.Signalled(signal=signal):
+                if signal is Signal.INTERRUPT_YIELDING:
+                    self.seat.call()
+            case kernel.FeedRead(cursors=cursors):
+                self._let_cursors_out(cursors)
             case _:
-                pass  # events have been told; signals speak to standalone drivers
+                pass  # events have been told already
+
+    def _let_cursors_out(self, cursors: EpochCursorSnapshot) -> None:
+        memory = self.memory
+        if memory is not None:
+            bindings = self.system.bindings.present(self.runtime_id, memory.head)
+            if bindings is not None:
+                bindings.cursor_state.advance_through(cursors)
 
     def _end_handles(self, state: InputState) -> None:
         outcome = completion_of(state)
@@ -340,60 +357,24 @@ class DriverActor(PooledActor):
             self.memory.ledger.forget(state.input_id)
         self.system.completions.resolve(self.runtime_id, state.input_id, outcome)
 
-    # --- going on -----------------------------------------------------------------------
+    def ending_epoch(self, reply: Reply[Any], reason: str) -> Reply[Any]:
+        """A reply in the place of the caller's, who is answered once the registry is retired.
 
-    def _try_start(self, memory: RuntimeMemory) -> None:
-        """Stage the next batch, if there is work, a slot, and nothing against it."""
-        if memory.head.run is not None:
-            return
-        held_back = self.quiesce is not None and not self.quiesce.drain
-        gone = bool(self.unregistering) or not memory.head.registered
-        if self._held_off or held_back or gone or not memory.runnable:
-            self.seat.return_slot()
-        elif self.seat.occupied:
-            return  # one run of a runtime at a time, a fenced one included
-        elif self.seat.take_slot():
-            self.decide(kernel.StageRun(RunId.new()))
-
-    def _try_unregister(self, memory: RuntimeMemory) -> None:
-        """Unregister once no run is in hand; every caller who asked joins.
-
-        Who registered meanwhile has waited for this end, and comes after it.
+        Elsewhere: the ends of its operations are recorded here.
         """
-        if self.unregistering and memory.head.run is None and memory.head.registered:
-            first, *others = self.unregistering
-            self.decide(kernel.Unregister(), first)
-            for reply in others:
-                self.ticket.answered(self.system.clock.now(), reply)
-            waiting, self.coming_back = self.coming_back, []
-            for message in waiting:
-                self.tell(message)
+        decided: Reply[Any] = Reply()
 
-    def _try_leave(self) -> None:
-        """End when there is no runtime to drive, or none could be loaded and nobody waits."""
-        if self.stopping or self.seat.occupied or self._held_off or self.unavailable is not None:
-            return
-        if self.memory is None:
-            needed = bool(self.unregistering)
-        else:
-            head = self.memory.head
-            needed = head.registered or head.phase.state is RuntimeState.DESTROYED
-        if not needed and self.system.directory.leave(self.runtime_id, self):
-            self.system.events.forget(self.runtime_id)
+        def settled(decided: Any) -> None:
+            error = decided.exception()
+            if error is not None:
+                reply.fail(error)
+            else:
+                self.system.bindings.end(
+                    self.runtime_id, reason, lambda: reply.give(decided.result())
+                )
 
-    def _say_quiet(self) -> None:
-        """Tell a stop that nothing of this runtime is under way."""
-        if self.quiesce is None:
-            return
-        memory = self.memory
-        if memory is not None:
-            head = memory.head
-            works = head.executor_attached and head.phase.state in WORKING and head.registered
-            if head.run is not None or (self.quiesce.drain and works and memory.has_waiting):
-                return
-        if self.seat.occupied:
-            return
-        self.quiesce.quiet(self.runtime_id)
+        decided.add_done_callback(settled)
+        return decided
 
 
 def _anew(error: MeerkatError) -> MeerkatError:

@@ -48,6 +48,7 @@ def load(system: System, runtime_id: LogicalRuntimeId, *, attached: bool) -> Loa
         memory = RuntimeMemory(runtime_id, durable=True, rules=system.rules, head=head)
     else:
         memory = load_memory(system.store, row, system.rules, executor_attached=attached)
+    take_up_operations(system, memory)
     head, now, recovery = memory.head, system.clock.now(), None
     lost = _lost(system, memory)
     if row is not None and row.state is not RuntimeState.DESTROYED:
@@ -61,6 +62,20 @@ def load(system: System, runtime_id: LogicalRuntimeId, *, attached: bool) -> Loa
         at=now,
         lost=lost,
     )
+
+
+def take_up_operations(system: System, memory: RuntimeMemory) -> None:
+    """Bring the session's registry up to what the store holds; StoreError.
+
+    Where nothing has ended that nobody was told of, and nobody holds the registry, it is
+    not made: most sessions have no operations.
+    """
+    head = memory.head
+    if not head.registered or head.epoch_id is None:
+        return
+    if head.feed_watermark > head.cursors.runtime_observed_seq:
+        system.bindings.of(memory.runtime_id, head)
+    system.bindings.adopt(memory.runtime_id, head)
 
 
 def _lost(system: System, memory: RuntimeMemory) -> tuple[tuple[InputId, CompletionOutcome], ...]:

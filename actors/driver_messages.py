@@ -6,13 +6,14 @@ error. Nothing here touches the journal.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import messages as m
+from actors.driver_runs import RUN_HANDLERS
 from actors.replies import settle
-from actors.runs import Cancelled, Failed, Stopped, Succeeded, Unreadable
 from meerkat import kernel
 from meerkat.errors import (
     InputNotFound,
@@ -21,7 +22,7 @@ from meerkat.errors import (
     RuntimeDestroyed,
     StoreError,
 )
-from meerkat.identifiers import RunId
+from meerkat.events import EventCode
 from meerkat.input_lifecycle import InputState
 from meerkat.loading import known_input, recovery_of
 from meerkat.outcomes import Accepted, CompletionHandle, Deduplicated, Rejected, completion_of
@@ -106,20 +107,16 @@ def _call(driver: DriverActor, message: m.Call) -> None:
         driver.present()  # also when it waits for a run to unregister: this is the way out
     else:
         driver.registered()
-    driver.decide(message.command, message.reply)
+    reply = message.reply
+    if isinstance(message.command, kernel.Destroy):
+        reply = driver.ending_epoch(reply, "runtime destroyed")
+    driver.decide(message.command, reply)
 
 
 def _reset(driver: DriverActor, message: m.ResetRuntime) -> None:
     driver.registered()
-
-    def answer(transition: kernel.Transition) -> Callable[[], Any]:
-        def rotated() -> Any:
-            driver.system.bindings.end(driver.runtime_id, "runtime reset")
-            return transition.reply
-
-        return rotated
-
-    driver.decide(kernel.Reset(message.epoch_id), message.reply, answer)
+    reply = driver.ending_epoch(message.reply, "runtime reset")
+    driver.decide(kernel.Reset(message.epoch_id), reply)
 
 
 def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
@@ -137,14 +134,16 @@ def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
 
 
 def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
-    system = driver.system
-    if driver.loaded().head.registered and driver.unregistering:
+    head, bindings = driver.loaded().head, driver.system.bindings
+    if head.registered and driver.unregistering:
         driver.coming_back.append(message)
         return
     driver.unregistering.clear()
+    if head.registered and head.feed_watermark:
+        bindings.of(driver.runtime_id, head)  # may have to read, which is done before answering
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
-        return lambda: system.bindings.of(driver.runtime_id, transition.head, system.clock)
+        return lambda: bindings.of(driver.runtime_id, transition.head)
 
     driver.decide(message.command, message.reply, answer)
 
@@ -173,7 +172,9 @@ def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
 
     def call_hook() -> None:
         try:
-            hook(runtime_id)
+            returned = hook(runtime_id)
+            if inspect.iscoroutine(returned):
+                system.loop.perform(returned)
         except BaseException:
             logger.exception("runtime %s: the executor's stop hook failed", runtime_id)
         tell(m.StopHookReturned(message.reply))
@@ -202,72 +203,20 @@ def _executor_ready(driver: DriverActor, message: m.ExecutorReady) -> None:
     driver.ticket.answered(driver.system.clock.now(), message.reply, lambda: ready)
 
 
-# --- runs -------------------------------------------------------------------------------
+# --- operations -------------------------------------------------------------------------
 
 
-def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
+def _record_operation(driver: DriverActor, message: m.RecordOperation) -> None:
+    driver.loaded()
+    driver.decide(kernel.RecordOperation(message.row), message.reply)
+
+
+def _operation_moved(driver: DriverActor, message: m.OperationMoved) -> None:
+    """Tell of a step; an end is a reason to look at the feed."""
     memory = driver.memory
-    if memory is None or memory.head.phase.run_id != message.run_id:
-        late = "runtime %s: late result of run %s refused"
-        logger.warning(late, driver.runtime_id, message.run_id)
-        _gone(driver, message.run_id)
-        return
-    if isinstance(message.ending, Unreadable):
-        driver.seat.ended(message)
-        driver.discard(message.ending.error)
-        return
-    ran = driver.seat.executor
-    driver.decide(_ending(driver, message))
-    driver.seat.ended(message)
-    if isinstance(message.ending, Stopped):
-        if driver.executor is ran:
-            driver.executor = None
-        elif driver.executor is not None:  # its successor was attached while it ran
-            driver.decide(kernel.AttachExecutor())
-
-
-def _gone(driver: DriverActor, run_id: RunId) -> bool:
-    """A run that is over has left its seat; without a memory nobody else hands its slot on."""
-    gone = driver.seat.gone(run_id)
-    if gone and driver.memory is None:
-        driver.seat.return_slot()
-    return gone
-
-
-def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
-    match message.ending:
-        case Succeeded(plan=plan, result=result):
-            return kernel.CompleteRun(message.run_id, plan, result)
-        case Failed(error=error, recoverable=recoverable):
-            jitter = driver.system.clock.jitter()
-            return kernel.FailRun(message.run_id, error, recoverable, jitter)
-        case Cancelled() if not driver.cut_short:
-            return kernel.CancelRun(message.run_id)
-        case Cancelled() | Stopped() | Unreadable():
-            return kernel.RequeueRun(message.run_id)
-
-
-def _run_overdue(driver: DriverActor, message: m.RunOverdue) -> None:
-    if _gone(driver, message.run_id):
-        overdue = "runtime %s: run %s did not return in time; the runtime goes on without it"
-        logger.warning(overdue, driver.runtime_id, message.run_id)
-
-
-def _run_progressed(driver: DriverActor, message: m.RunProgressed) -> None:
-    memory = driver.memory
-    if memory is not None and memory.head.phase.run_id == message.run_id:
-        driver.decide(kernel.ReportProgress(message.run_id, message.text))
-
-
-def _slot_granted(driver: DriverActor, _message: m.SlotGranted) -> None:
-    driver.seat.slot_granted()
-    if driver.memory is None:
-        driver.seat.return_slot()
-
-
-def _lane_due(driver: DriverActor, message: m.LaneDue) -> None:
-    if driver.memory is not None and driver.holds.get(message.lane) == message.hold:
-        driver.decide(kernel.ReleaseLane(message.lane))
+    if memory is not None and memory.head.registered:
+        driver.decide(kernel.TellOperation(message.event))
+        driver.feed_moved = driver.feed_moved or message.event.code is EventCode.OPERATION_COMPLETED
 
 
 # --- coming and going -------------------------------------------------------------------
@@ -284,11 +233,6 @@ def _quiesce(driver: DriverActor, message: m.Quiesce) -> None:
         driver.decide(kernel.Wake())
 
 
-def _cancel_runs(driver: DriverActor, _message: m.CancelRuns) -> None:
-    driver.cut_short = True
-    driver.seat.cancel()
-
-
 _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.Accept: _accept,
     m.Watch: _watch,
@@ -302,12 +246,9 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.StopHookReturned: _stop_hook_returned,
     m.ReplaceExecutor: _replace_executor,
     m.ExecutorReady: _executor_ready,
-    m.RunEnded: _run_ended,
-    m.RunOverdue: _run_overdue,
-    m.RunProgressed: _run_progressed,
-    m.SlotGranted: _slot_granted,
-    m.LaneDue: _lane_due,
+    m.RecordOperation: _record_operation,
+    m.OperationMoved: _operation_moved,
     m.Resume: _resume,
     m.Quiesce: _quiesce,
-    m.CancelRuns: _cancel_runs,
+    **RUN_HANDLERS,
 }

@@ -7,16 +7,21 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
+from actors.executors import Ending, Executor
 from actors.replies import Reply
-from actors.runs import Ending, Executor
 from meerkat import kernel
 from meerkat.bindings import SessionRuntimeBindings
+from meerkat.conversation import Conversation, Plan
 from meerkat.errors import MeerkatError
+from meerkat.events import OperationEvent
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId
 from meerkat.inputs import Input
+from meerkat.ops_snapshot import OperationRow
 from meerkat.outcomes import AcceptOutcome, CompletionHandle
 from meerkat.policy import Lane
+from meerkat.receipts import RunBoundaryReceipt
 from meerkat.reports import RecoveryReport, ResetReport
+from meerkat.runs import InterruptMode
 from meerkat.store import RuntimeStore
 
 
@@ -115,6 +120,51 @@ class ReplaceExecutor(FrontDoorMessage):
     reply: Reply[None]
 
 
+@frozen(eq=False)
+class Interrupt(FrontDoorMessage):
+    """Tell the run in hand, if there is one, that it is to end."""
+
+    mode: InterruptMode
+    reply: Reply[bool]
+
+
+@frozen(eq=False)
+class RecordOperation(FrontDoorMessage):
+    """Store how an operation of the session ended."""
+
+    row: OperationRow
+    reply: Reply[None]
+
+
+# --- from a run -------------------------------------------------------------------------
+
+
+class RunCall:
+    """A message that a run waits for: it is refused when the run's driver has ended."""
+
+    __slots__ = ()
+    reply: Reply[Any]
+
+
+@frozen(eq=False)
+class TakeBoundary(RunCall):
+    """Hand over what is steered into the run."""
+
+    run_id: RunId
+    reply: Reply[tuple[Input, ...]]
+
+
+@frozen(eq=False)
+class CommitAtBoundary(RunCall):
+    """Consume inputs that the run has taken in; ``conversation`` takes the plan over."""
+
+    run_id: RunId
+    input_ids: tuple[InputId, ...]
+    plan: Plan
+    conversation: Conversation = field(repr=False)
+    reply: Reply[RunBoundaryReceipt]
+
+
 # --- from the rest of the system --------------------------------------------------------
 
 
@@ -135,9 +185,31 @@ class RunEnded:
 
 @frozen
 class RunOverdue:
-    """A run that was fenced has had its grace; the runtime goes on without it."""
+    """A run that was told to end has had its grace; the runtime goes on without it."""
 
     run_id: RunId
+
+
+@frozen
+class RunDeadline:
+    """A run has taken as long as any may."""
+
+    run_id: RunId
+
+
+@frozen
+class RunStuck:
+    """A run gives no sign; ``text`` says since when, and where it is."""
+
+    run_id: RunId
+    text: str = field(repr=False)
+
+
+@frozen
+class OperationMoved:
+    """An operation of the session has taken a step."""
+
+    event: OperationEvent
 
 
 @frozen
@@ -188,9 +260,13 @@ class CancelRuns:
 
 DriverMessage: TypeAlias = (
     FrontDoorMessage
+    | RunCall
     | Landed
     | RunEnded
     | RunOverdue
+    | RunDeadline
+    | RunStuck
+    | OperationMoved
     | RunProgressed
     | SlotGranted
     | LaneDue

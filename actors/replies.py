@@ -17,12 +17,15 @@ from meerkat.errors import (
     MeerkatError,
     Overloaded,
     RecoveryCorruption,
+    RunCancelled,
+    RunRefused,
     RuntimeControlPlaneError,
     RuntimeDestroyed,
     RuntimeNotReady,
     StoreError,
     WouldDeadlock,
 )
+from meerkat.operation_errors import OperationError
 from meerkat.runtime_lifecycle import RuntimeState
 
 logger = logging.getLogger(__name__)
@@ -59,7 +62,7 @@ def settle(set_outcome: Callable[[T], None], outcome: T) -> None:
 def as_control_plane_error(error: BaseException) -> BaseException:
     """Say a driver's refusal in the control plane's words, the refusal as its cause."""
     match error:
-        case RuntimeControlPlaneError():
+        case RuntimeControlPlaneError() | RunRefused() | RunCancelled() | OperationError():
             return error
         case RuntimeNotReady(state=state):
             said: MeerkatError = InvalidState(state)
@@ -103,6 +106,7 @@ class OpenCalls:
         self._open: set[Reply[Any]] = set()
         self._max = in_flight_max
         self._refusing = False
+        self._ended = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -121,11 +125,20 @@ class OpenCalls:
             raise Overloaded("in_flight_max", self._max)
         self.opened(reply)
 
+    def opened_by_run(self, reply: Reply[Any]) -> None:
+        """Note a call from a run, or about an operation: it passes while runs come to an end."""
+        self._open.add(reply)
+        if self._ended:
+            self._open.discard(reply)
+            raise ControlPlaneStopped
+        reply.add_done_callback(self._open.discard)
+
     def refuse(self) -> None:
-        """Take no more calls."""
+        """Take no more calls but those that bring what is under way to an end."""
         self._refusing = True
 
     def fail_all(self, error: BaseException) -> None:
-        """Settle everything that is left."""
+        """Settle everything that is left, and take no call at all from now on."""
+        self._refusing = self._ended = True
         for reply in tuple(self._open):
             reply.fail(error)

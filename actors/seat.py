@@ -1,20 +1,26 @@
 """Seat: where a driver's runs sit: the slot, the run in hand, the conversation between runs.
 
-It knows nothing of inputs or commits. Owned by one driver, used in its mailbox only.
+It knows nothing of commits, and of inputs only which ones a boundary would hand over.
+Owned by one driver, used in its mailbox only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors import messages as m
-from actors.runs import Executor, Run, SessionUnreadable, Stopped, Succeeded
+from actors.coroutine_runs import CoroutineRun
+from actors.executors import Executor, Stopped, Succeeded, is_coroutine
+from actors.run_link import DriverLink
+from actors.runs import Run, RunBase
 from actors.system import System
-from meerkat.conversation import Conversation, SessionSnapshot
-from meerkat.errors import ControlPlaneStopped, StoreError
-from meerkat.identifiers import LogicalRuntimeId, RunId
+from meerkat.conversation import Conversation
+from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
+from meerkat.input_lifecycle import InputState
 from meerkat.kernel import RuntimeHead, StartRun
+from meerkat.kernel.run_steps import waits_at_boundary
+from meerkat.runs import InterruptMode
 
 RUNS_IN_A_ROW: Final = 16
 """Runs for which one runtime may keep its slot while others wait for one."""
@@ -29,13 +35,16 @@ class Seat:
         self._system = system
         self._id = runtime_id
         self._tell = tell
-        self._run: Run | None = None
+        self._run: RunBase | None = None
         self.executor: Executor | None = None  # who was called for the last run
-        self._fenced: RunId | None = None
+        self._fenced: RunBase | None = None
         self._has_slot = False
         self._asked = False
         self._in_a_row = 0
         self._conversation: Conversation | None = None
+        self._steered: set[InputId] = set()
+
+    # --- the slot -----------------------------------------------------------------------
 
     def take_slot(self) -> bool:
         """Is a slot ours now? If not, SlotGranted will say when."""
@@ -52,33 +61,47 @@ class Seat:
     def return_slot(self) -> None:
         """Let others run; a run that is still about keeps its slot until it has returned."""
         self._in_a_row = 0
-        if self._has_slot and self._run is None and self._fenced is None:
+        if self._has_slot and not self.occupied:
             self._has_slot = False
             self._system.slots.give_back()
 
+    # --- the run in hand ----------------------------------------------------------------
+
     def begin(self, effect: StartRun, head: RuntimeHead, executor: Executor | None) -> None:
         """Call the executor; RunEnded says how it went."""
-        run_id, system, tell = effect.run.run_id, self._system, self._tell
+        run_id, system = effect.run.run_id, self._system
         self._run, self.executor = None, executor
         if executor is None:
-            tell(m.RunEnded(run_id, Stopped()))
+            self._tell(m.RunEnded(run_id, Stopped()))
             return
-        self._run = Run(
-            runtime_id=self._id,
-            run=effect.run,
-            primitive=effect.primitive,
-            executor=executor,
-            conversation=self._conversation,
-            load=lambda: Conversation(self._read_session),
-            bindings=lambda: system.bindings.of_run(self._id, head, system.clock),
-            report=lambda ended_id, text: tell(m.RunProgressed(ended_id, text)),
-            ended=lambda ended_id, ending: tell(m.RunEnded(ended_id, ending)),
-        )
-        system.threads.start(self._run.perform)
+        link = DriverLink(system, self._id, run_id, head, self._tell)
+        run = self._run = link.run = self._new_run(effect, executor, link)
+        run.attention.steer(waiting=bool(self._steered))
+        system.watch.begin(run, lambda text: self._tell(m.RunStuck(run_id, text)))
+        if system.run_deadline_s is not None:
+            reached = m.RunDeadline(run_id)
+            link.deadline = system.timers.after(system.run_deadline_s, lambda: self._tell(reached))
+        if isinstance(run, CoroutineRun):
+            run.start()
+        else:
+            system.threads.start(run.perform)
+
+    def _new_run(
+        self, effect: StartRun, executor: Executor, link: DriverLink
+    ) -> Run | CoroutineRun:
+        parts: dict[str, Any] = {
+            "runtime_id": self._id,
+            "run": effect.run,
+            "primitive": effect.primitive,
+            "executor": executor,
+            "conversation": self._conversation,
+            "link": link,
+        }
+        return CoroutineRun(self._system.loop, **parts) if is_coroutine(executor) else Run(**parts)
 
     def ended(self, message: m.RunEnded) -> None:
         """Take over what the run made of the conversation; make room for others in time."""
-        self._run = None
+        self._run = self._conversation = None
         if isinstance(message.ending, Succeeded):
             self._conversation = message.ending.conversation
             self._conversation.apply(message.ending.plan.change)
@@ -86,23 +109,63 @@ class Seat:
         if self._in_a_row >= RUNS_IN_A_ROW and self._system.slots.contended:
             self.return_slot()
 
-    def _read_session(self) -> SessionSnapshot | None:
-        if self._system.closing.is_set():
-            raise ControlPlaneStopped
-        try:
-            return self._system.store.load_session_snapshot(self._id)
-        except StoreError as error:
-            raise SessionUnreadable(error.text) from error
-
-    def cancel(self) -> None:
-        """Tell the run in hand that it is cancelled."""
-        if self._run is not None:
-            self._run.cancelled.set()
+    @property
+    def run_id(self) -> RunId | None:
+        """The run in hand, once its executor has been called."""
+        return None if self._run is None else self._run.run_id
 
     @property
     def occupied(self) -> bool:
         """Is a run still about, though its runtime has done with it? No other may start."""
         return self._run is not None or self._fenced is not None
+
+    def stack(self, run_id: RunId) -> str:
+        """Where that run is just now; empty when it is not about."""
+        for run in (self._run, self._fenced):
+            if run is not None and run.run_id == run_id:
+                return run.stack()
+        return ""
+
+    # --- telling it ---------------------------------------------------------------------
+
+    def note(self, state: InputState) -> None:
+        """A durable input: does a boundary hand it over, or not any more?"""
+        before = bool(self._steered)
+        if waits_at_boundary(state):
+            self._steered.add(state.input_id)
+        else:
+            self._steered.discard(state.input_id)
+        waiting = bool(self._steered)
+        if self._run is not None and waiting is not before:
+            self._run.attention.steer(waiting=waiting)
+
+    def note_all(self, states: Iterable[InputState]) -> None:
+        """The same of all that waits in a runtime that was just loaded."""
+        self._steered = {state.input_id for state in states if waits_at_boundary(state)}
+
+    def call(self) -> None:
+        """Work waits behind the run in hand, and asks it to yield."""
+        if self._run is not None:
+            self._run.attention.call()
+
+    def cancel(self) -> None:
+        """Tell the run in hand that it is cancelled."""
+        if self._run is not None:
+            self._run.cancel()
+
+    def interrupt(self, run_id: RunId, mode: InterruptMode) -> bool:
+        """Interrupt that run; False when it is not the one in hand.
+
+        From when it learns that it is to end, it has the plane's grace to return.
+        """
+        if self._run is None or self._run.run_id != run_id:
+            return False
+        if mode is InterruptMode.NOW:
+            self._run.cancel()
+            self._give_grace(run_id)
+        else:
+            self._run.attention.end_at_boundary()
+        return True
 
     def fence(self, run_id: RunId | None = None) -> None:
         """The run in hand is over for its runtime: cancel it, and wait until it is gone.
@@ -112,18 +175,22 @@ class Seat:
         run = self._run
         if run is None or run_id not in (None, run.run_id):
             return
-        run.cancelled.set()
-        self._run, self._fenced = None, run.run_id
-        overdue = m.RunOverdue(run.run_id)
+        run.cancel()
+        self._run, self._fenced = None, run
+        self._conversation = None  # the run may still be at it
+        self._give_grace(run.run_id)
+
+    def _give_grace(self, run_id: RunId) -> None:
+        overdue = m.RunOverdue(run_id)
         self._system.timers.after(self._system.grace_s, lambda: self._tell(overdue))
 
     def gone(self, run_id: RunId) -> bool:
-        """A fenced run has returned, or has had its grace: the seat is free again."""
-        if self._fenced == run_id:
+        """A run that is over has returned, or has had its grace: the seat is free again."""
+        if self._fenced is not None and self._fenced.run_id == run_id:
             self._fenced = None
             return True
         if self._run is not None and self._run.run_id == run_id:
-            self._run = None  # its end is decided, but not told yet: there is nobody to tell
+            self._run = self._conversation = None  # its end is decided, and nobody is told yet
             return True
         return False
 
@@ -131,4 +198,5 @@ class Seat:
         """The runtime's memory is gone: nothing of this seat holds any more."""
         self.fence()
         self._conversation = None
+        self._steered.clear()
         self.return_slot()

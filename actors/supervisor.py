@@ -15,16 +15,20 @@ from typing import Any, Final
 import pykka
 
 from actors import messages as m
+from actors.bindings import BindingsTable, RegistryMaker
 from actors.clock import Clock, SystemClock, Timers
 from actors.completions import Completions
+from actors.coroutine_runs import RunLoop
 from actors.directory import Directory
 from actors.driver import DriverActor
 from actors.event_hub import EventHub
+from actors.executors import Executor, checked_executor
 from actors.journal import Journal
 from actors.pool import ActorPool, serving
 from actors.replies import OpenCalls
-from actors.runs import Executor, RunSlots, RunThreads, checked_executor
-from actors.system import BindingsTable, System
+from actors.run_places import RunSlots, RunThreads
+from actors.run_watch import RunWatch
+from actors.system import System
 from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
@@ -41,8 +45,14 @@ MAX_CONCURRENT_RUNS: Final = 64
 GRACE_S: Final = 5.0
 """Seconds that host code is given to return once it has been told to."""
 
+STUCK_AFTER_S: Final = 120.0
+"""Seconds without a sign after which a run is shown with its stack: longer than most calls."""
+
 STOP_TIMEOUT_S: Final = 30.0
 """Seconds that the runs in hand are given to end by themselves at a stop."""
+
+OWNERS_AT_A_TIME: Final = 16
+"""Sessions whose operations are ended side by side at a stop, to share commits."""
 
 DRIVER_WORKERS: Final = 2
 """Threads that run drivers: one decides while the other waits for a read."""
@@ -69,27 +79,40 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         backoff: Backoff = DEFAULT_BACKOFF,
         policy: PolicyTable = DEFAULT_POLICY,
         grace_s: float = GRACE_S,
+        run_deadline_s: float | None = None,
+        stuck_after_s: float | None = STUCK_AFTER_S,
     ) -> None:
         super().__init__()
         if max_concurrent_runs < 1:
             raise ValueError("max_concurrent_runs is at least 1")
+        for name, seconds in (("run_deadline_s", run_deadline_s), ("stuck_after_s", stuck_after_s)):
+            if seconds is not None and seconds <= 0:
+                raise ValueError(f"{name} is above 0, or None")
         clock = clock or SystemClock()
+        timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
+        directory = Directory(self._start_driver)
+        registries = RegistryMaker(
+            store=store, clock=clock, limits=limits, directory=directory, calls=calls
+        )
         self._system = System(
             store=store,
             executor=None if executor is None else checked_executor(executor),
             rules=Rules(limits, backoff, policy),
             clock=clock,
             grace_s=grace_s,
+            run_deadline_s=run_deadline_s,
             journal=Journal(store),
             pool=ActorPool(DRIVER_WORKERS),
             slots=RunSlots(max_concurrent_runs),
-            threads=RunThreads(),
-            timers=Timers(clock),
+            threads=threads,
+            loop=RunLoop(),
+            watch=RunWatch(clock, timers, stuck_after_s),
+            timers=timers,
             events=EventHub(limits),
             completions=Completions(),
-            calls=OpenCalls(limits.in_flight_max),
-            directory=Directory(self._start_driver),
-            bindings=BindingsTable(),
+            calls=calls,
+            directory=directory,
+            bindings=BindingsTable(registries, threads),
         )
         store.acquire()
         self._stopped = False
@@ -147,6 +170,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         system.calls.refuse()
         try:
             self._quiesce(drain=drain, timeout_s=timeout_s)
+            self._end_operations()
         finally:
             try:
                 self._end()
@@ -160,6 +184,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         system.timers.stop()
         answers = system.pool.stop(system.grace_s) and answers
         system.threads.stop()
+        system.loop.stop(system.grace_s)
         system.closing.set()
         with serving():
             system.calls.fail_all(ControlPlaneStopped())
@@ -169,6 +194,22 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             system.store.close()
         else:
             logger.error("the store does not answer; it is left open until the process ends")
+
+    def _end_operations(self) -> None:
+        """End the operations that are still live, so that whoever waits for one is told.
+
+        The runtimes do not outlive the process, and what runs in it in the background does
+        not either; the next process has the agents told.
+        """
+        bindings, clock = self._system.bindings, self._system.clock
+        until = clock.monotonic() + self._system.grace_s
+        places, owners = threading.Semaphore(OWNERS_AT_A_TIME), bindings.live()
+        for owner in (*owners, *[None] * OWNERS_AT_A_TIME):
+            if not places.acquire(timeout=max(0.0, until - clock.monotonic())):
+                logger.warning("the ends of some operations could not be recorded")
+                return
+            if owner is not None:
+                bindings.end_owner(owner, "control plane stopped", places.release)
 
     def _quiesce(self, *, drain: bool, timeout_s: float) -> None:
         drivers = self._system.directory.close()

@@ -10,6 +10,7 @@ from meerkat.bindings import (
     SessionRuntimeBindings,
     StandaloneEphemeral,
 )
+from meerkat.boundary import AsyncBoundary, Boundary
 from meerkat.codec import from_json, to_json
 from meerkat.drivers import EphemeralRuntimeDriver, PersistentRuntimeDriver
 from meerkat.epoch import EpochCursorSnapshot, EpochCursorState
@@ -35,7 +36,8 @@ from meerkat.inputs import (
     PeerInput,
     PromptInput,
 )
-from meerkat.interfaces import RunContext, RuntimeControlPlane, RuntimeDriver
+from meerkat.interfaces import AsyncRunContext, RunContext, RuntimeControlPlane, RuntimeDriver
+from meerkat.operations import OperationKind
 from meerkat.operations_registry import OpsLifecycleRegistry
 from meerkat.origins import (
     External,
@@ -65,13 +67,15 @@ from meerkat.reports import (
     ResetReport,
     RetireReport,
 )
-from meerkat.runs import Boundary, RunOutput, StagedInput, WakeReason
+from meerkat.runs import InterruptMode, RunOutput, StagedInput, WakeReason
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.stored_input import StoredInputState
 
 __all__ = [
     "AcceptOutcome",
     "Accepted",
+    "AsyncBoundary",
+    "AsyncRunContext",
     "Boundary",
     "CompletionHandle",
     "CompletionOutcome",
@@ -91,9 +95,11 @@ __all__ = [
     "InputId",
     "InputPhase",
     "InputState",
+    "InterruptMode",
     "LogicalRuntimeId",
     "OperationId",
     "OperationInput",
+    "OperationKind",
     "Operator",
     "OpsLifecycleRegistry",
     "Peer",

@@ -137,6 +137,10 @@ class CompletionFeed:
             self._dropped_through += 1
         self._entries.append(entry)
 
+    def tells_of(self, operation_id: OperationId) -> bool:
+        """Whether an entry that is still kept tells of this operation."""
+        return any(entry.operation_id == operation_id for entry in self._entries)
+
     def list_since(self, seq: int) -> FeedBatch:
         """The entries strictly after ``seq``, with watermark and gap.
 

@@ -74,6 +74,12 @@ class Plan:
 _EMPTY: Final = b"[]"
 
 
+def decoded(committed: SessionSnapshot) -> list[dict[str, Any]]:
+    """A fresh copy of the messages of a snapshot; the caller may do with it as it likes."""
+    messages: list[dict[str, Any]] = json.loads(committed.messages)
+    return messages
+
+
 def digest_of(messages: bytes) -> str:
     """Lower-case hex SHA-256 of a message list's canonical JSON."""
     return hashlib.sha256(messages).hexdigest()
@@ -84,10 +90,11 @@ class MessageLog:
 
     __slots__ = ("_bodies", "_count", "_opaque")
 
-    def __init__(self) -> None:
-        self._bodies: list[bytes] = []
-        self._count = 0
-        self._opaque: bytes | None = None
+    def __init__(self, committed: SessionSnapshot | None = None) -> None:
+        committed = committed or SessionSnapshot()
+        self._bodies = [committed.messages[1:-1]] if committed.message_count else []
+        self._count = committed.message_count
+        self._opaque = committed.opaque
 
     @property
     def message_count(self) -> int:
@@ -124,9 +131,13 @@ class Conversation:
 
     __slots__ = ("_count", "_has_opaque", "_hash", "_read")
 
-    def __init__(self, read: Callable[[], SessionSnapshot | None]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], SessionSnapshot | None],
+        committed: SessionSnapshot | None = None,
+    ) -> None:
         self._read = read
-        self._restart(self.committed())
+        self._restart(committed or self.committed())
 
     def committed(self) -> SessionSnapshot:
         """What was committed last."""
@@ -144,8 +155,7 @@ class Conversation:
 
     def messages(self) -> list[dict[str, Any]]:
         """A fresh copy of the committed messages; the caller may do with it as it likes."""
-        decoded: list[dict[str, Any]] = json.loads(self.committed().messages)
-        return decoded
+        return decoded(self.committed())
 
     def digest(self) -> str:
         """The digest of the committed message list."""

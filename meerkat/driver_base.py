@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from meerkat import kernel
 from meerkat.admission import encode_input
+from meerkat.boundary import Boundary
 from meerkat.conversation import Conversation, MessageLog, Plan
 from meerkat.errors import RuntimeNotFound
 from meerkat.event_log import envelope_of
@@ -40,7 +41,7 @@ from meerkat.reports import (
     RetireReport,
     StopReport,
 )
-from meerkat.runs import Boundary, RunOutput, StagedInput
+from meerkat.runs import RunOutput, StagedInput
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store.protocol import RuntimeStore
 from meerkat.stored_input import StoredInputState

@@ -26,6 +26,16 @@ class EpochCursorSnapshot:
     runtime_last_injected_seq: int = field(default=0, validator=unsigned)
     """Through here a continuation has been accepted."""
 
+    def furthest(self, other: EpochCursorSnapshot) -> EpochCursorSnapshot:
+        """Each cursor where the further of the two has it."""
+        return EpochCursorSnapshot(
+            agent_applied_cursor=max(self.agent_applied_cursor, other.agent_applied_cursor),
+            runtime_observed_seq=max(self.runtime_observed_seq, other.runtime_observed_seq),
+            runtime_last_injected_seq=max(
+                self.runtime_last_injected_seq, other.runtime_last_injected_seq
+            ),
+        )
+
 
 class EpochCursorState:
     """The cursors of one epoch, all 0 at first. Thread-safe.
@@ -57,6 +67,10 @@ class EpochCursorState:
             runtime_last_injected_seq=runtime_last_injected_seq,
         )
         return state
+
+    def advance_through(self, cursors: EpochCursorSnapshot) -> None:
+        """Take over each cursor that is further."""
+        self._advance(cursors)
 
     def snapshot(self) -> EpochCursorSnapshot:
         """All three, as of one moment."""
@@ -94,11 +108,4 @@ class EpochCursorState:
 
     def _advance(self, to: EpochCursorSnapshot) -> None:
         with self._lock:
-            at = self._cursors
-            self._cursors = EpochCursorSnapshot(
-                agent_applied_cursor=max(at.agent_applied_cursor, to.agent_applied_cursor),
-                runtime_observed_seq=max(at.runtime_observed_seq, to.runtime_observed_seq),
-                runtime_last_injected_seq=max(
-                    at.runtime_last_injected_seq, to.runtime_last_injected_seq
-                ),
-            )
+            self._cursors = self._cursors.furthest(to)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from threading import Event
 
     from meerkat.bindings import SessionRuntimeBindings
+    from meerkat.boundary import AsyncBoundary, Boundary
     from meerkat.events import RuntimeEventEnvelope
     from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
     from meerkat.input_lifecycle import InputPhase, InputState
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         ResetReport,
         RetireReport,
     )
+    from meerkat.runs import WakeReason
     from meerkat.runtime_lifecycle import RuntimeState
     from meerkat.stored_input import StoredInputState
 
@@ -119,13 +122,12 @@ class RuntimeControlPlane(Protocol):
         ...
 
 
-class RunContext(Protocol):
-    """What an executor knows of its run, and may ask. Used by the run's own thread only."""
-
+class _RunContext(Protocol):
     run_id: RunId
     runtime_id: LogicalRuntimeId
     attempt: int
     cancelled: Event
+    """Set when the run is to end: an interrupt ``now``, a deadline, a stop."""
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -142,10 +144,61 @@ class RunContext(Protocol):
         """The runtime's epoch, registry and cursors."""
         ...
 
+
+class RunContext(_RunContext, Protocol):
+    """What an executor knows of its run, and may ask. Used by the run's own thread only.
+
+    ``cancelled`` alone may be looked at, and waited for, from anywhere. Whatever is called
+    once the run is over raises RunRefused.
+    """
+
+    def boundary(self) -> Boundary:
+        """What was steered into the run so far, to be taken in and committed.
+
+        Raises RunCancelled when the run is cancelled, or was to be at its next boundary.
+        """
+        ...
+
+    def wait(self, seconds: float) -> WakeReason:
+        """Wait for a reason to look up, at most so many seconds; TIMEOUT when there is none.
+
+        STEERED for as long as a boundary would hand something over, WORK_WAITING once for
+        a queued input that calls for a yielding run, CANCELLED once the run is cancelled.
+        Raises RunCancelled when the run was to end at its next boundary.
+        """
+        ...
+
     def raise_if_cancelled(self) -> None:
         """Raise RunCancelled when the run has been cancelled."""
         ...
 
     def progress(self, text: str) -> None:
-        """Tell the readers of events how far the run is."""
+        """Tell the readers of events how far the run is; TypeError for what is no text."""
+        ...
+
+
+class AsyncRunContext(_RunContext, Protocol):
+    """The same for a coroutine executor. Used by the run's own task only.
+
+    A cancelled run has CancelledError raised where it awaits. ``raise_if_cancelled`` and
+    ``progress`` act when they are called, and may be awaited besides.
+    """
+
+    async def boundary(self) -> AsyncBoundary:
+        """What was steered into the run so far, to be taken in and committed.
+
+        Raises RunCancelled when the run was to end at its next boundary.
+        """
+        ...
+
+    async def wait(self, seconds: float) -> WakeReason:
+        """Wait for a reason to look up, as :meth:`RunContext.wait` does."""
+        ...
+
+    def raise_if_cancelled(self) -> Awaitable[None]:
+        """Raise RunCancelled when the run has been cancelled."""
+        ...
+
+    def progress(self, text: str) -> Awaitable[None]:
+        """Tell the readers of events how far the run is; TypeError for what is no text."""
         ...

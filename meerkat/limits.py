@@ -52,6 +52,14 @@ class Limits:
     """Runs of one input that may fail before it is abandoned."""
     crash_attempts_max: int = field(default=10, validator=_positive_int)
     """Attempts after which an input found in flight at recovery is abandoned."""
+    operations_live_max: int | None = field(
+        default=None, validator=validators.optional(_positive_int)
+    )
+    """Operations of one session that are live at a time; None: as many as it likes."""
+    operations_kept_max: int = field(default=256, validator=_positive_int)
+    """Ended operations of one session that can still be asked about."""
+    feed_entries_max: int = field(default=1_024, validator=_positive_int)
+    """Entries kept in the completion feed of one session."""
     events_per_runtime_max: int = field(default=1_024, validator=_positive_int)
     """Events kept for late readers, a runtime."""
     events_per_process_max: int = field(default=65_536, validator=_positive_int)

@@ -57,6 +57,7 @@ def load_memory(
         next_admission_sequence=max([row.next_admission_sequence, *sequences]),
         silent_intents=row.silent_intents,
         cursors=row.cursors,
+        feed_watermark=row.feed_watermark,
         executor_attached=executor_attached,
         row_is_stale=row.state is not phase.stored,
     )

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from meerkat.completion_feed import FEED_MAX, CompletionFeed, FeedEntry
 from meerkat.errors import RecoveryCorruption
@@ -28,6 +28,7 @@ from meerkat.operation_errors import (
 )
 from meerkat.operation_waits import PendingWait, Telling, WaitRequest, settle
 from meerkat.operations import (
+    END_STEPS,
     OperationOutcome,
     OperationRecord,
     OperationSnapshot,
@@ -58,6 +59,7 @@ class Fact:
     """The end of one operation, decided and not yet published."""
 
     record: OperationRecord
+    step: OperationStep
     outcome: OperationOutcome
     entry: FeedEntry | None
     """What the feed will show; none for a kind that is neither stored nor fed."""
@@ -71,6 +73,10 @@ class _Live:
 
 def _seen(record: OperationRecord, watcher_count: int) -> OperationSnapshot:
     return OperationSnapshot(**asdict(record, recurse=False), watcher_count=watcher_count)
+
+
+def _origin(record: OperationRecord) -> tuple[object, ...]:
+    return record.kind, record.display_name, record.created_at
 
 
 class OperationLedger:
@@ -150,13 +156,46 @@ class OperationLedger:
             if record.kind.is_recorded:
                 seq += 1
                 entry = FeedEntry.of(seq, record)
-            facts.append(Fact(record=record, outcome=outcome, entry=entry))
+            facts.append(Fact(record=record, step=step, outcome=outcome, entry=entry))
+        return tuple(facts)
+
+    def numbered(self, fact: Fact) -> Fact:
+        """The fact under the sequence after the watermark: itself, unless that has moved."""
+        seq = self.feed.watermark + 1
+        if fact.entry is None or fact.entry.seq == seq:
+            return fact
+        return evolve(fact, entry=evolve(fact.entry, seq=seq))
+
+    def adoptable(
+        self, records: Sequence[OperationRecord], entries: Sequence[FeedEntry]
+    ) -> tuple[Fact, ...]:
+        """The facts in stored rows above the watermark, without changing anything.
+
+        RecoveryCorruption for a hole, an entry without its record, and an operation that
+        ends twice or is not the one known here.
+        """
+        above = [entry for entry in entries if entry.seq > self.feed.watermark]
+        fed = {entry.operation_id for entry in above}
+        rows = [record for record in records if record.operation_id in fed]
+        _refuse_contradictions(rows, above)
+        stored = {record.operation_id: record for record in rows}
+        if len(fed) != len(above) or len(stored) != len(fed):
+            raise RecoveryCorruption("completion feed: entries and operations do not pair")
+        facts = []
+        for seq, entry in enumerate(above, self.feed.watermark + 1):
+            if entry.seq != seq:
+                raise RecoveryCorruption(f"completion feed: entry {entry.seq} follows {seq - 1}")
+            record = stored[entry.operation_id]
+            self._refuse_another(record)
+            step = END_STEPS[record.status]
+            facts.append(Fact(record=record, step=step, outcome=entry.outcome, entry=entry))
         return tuple(facts)
 
     def publish(self, fact: Fact) -> list[Telling]:
         """Make an end known to readers; what is left is to tell those who wait for it."""
         operation_id = fact.record.operation_id
-        watchers = self._live.pop(operation_id).watchers
+        live = self._live.pop(operation_id, None)
+        watchers = () if live is None else tuple(live.watchers)
         self._finished[operation_id] = fact.record
         if len(self._finished) > self._bounds.finished_max:
             self._finished.popitem(last=False)
@@ -169,6 +208,15 @@ class OperationLedger:
                 tellings.append(self._wait.telling())
                 self._wait = None
         return tellings
+
+    def _refuse_another(self, record: OperationRecord) -> None:
+        """Refuse an end of another operation under a known id, and another end of one."""
+        operation_id = record.operation_id
+        live, ended = self._live.get(operation_id), self._finished.get(operation_id)
+        if live is not None and _origin(live.record) != _origin(record):
+            raise RecoveryCorruption(f"operation {operation_id} is another than the stored one")
+        if ended is not None and (ended != record or self.feed.tells_of(operation_id)):
+            raise RecoveryCorruption(f"operation {operation_id} ended twice")
 
     # --- those who wait -----------------------------------------------------------------
 

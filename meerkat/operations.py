@@ -109,6 +109,16 @@ STEPS: Final[Mapping[OperationStep, _Targets]] = MappingProxyType(
 )
 """Every legal step: step -> {from: to}. ``None`` is an operation not yet registered."""
 
+END_STEPS: Final[Mapping[OperationStatus, OperationStep]] = MappingProxyType(
+    {
+        target: step
+        for step, targets in STEPS.items()
+        for target in targets.values()
+        if target.is_terminal and step is not OperationStep.PROVISIONING_FAILED
+    }
+)
+"""The step that an end is told as when its record alone is known: failed is told as fail."""
+
 
 # --- outcomes ---------------------------------------------------------------------------
 

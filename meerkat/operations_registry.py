@@ -16,7 +16,7 @@ from meerkat.completion_feed import FEED_MAX, FeedBatch, FeedEntry
 from meerkat.identifiers import OperationId
 from meerkat.json_values import JsonValue
 from meerkat.operation_ledger import FINISHED_MAX, Fact, LedgerBounds, OperationLedger
-from meerkat.operation_turns import OperationTurns, Recorder
+from meerkat.operation_turns import Observer, OperationTurns, Recorder
 from meerkat.operation_waits import WaitRequest, settle, when_cancelled
 from meerkat.operations import (
     OperationAborted,
@@ -40,12 +40,14 @@ class OpsLifecycleRegistry:
     ``now`` gives the time in UTC and is called without a lock. ``operations_max`` bounds
     the live operations, ``finished_max`` the ended ones and ``feed_max`` the feed entries
     that are kept; all are positive, else ValueError. ``recorder`` stores each end before
-    anyone is told; capacity slots are neither recorded nor fed.
+    anyone is told; capacity slots are neither recorded nor fed. ``observer`` is told of
+    every step that took effect, registering excepted; both say how they are called.
 
     Every step answers with the record after it, and a refused step changes nothing. All
     raise NotFound for an unknown id, InvalidTransition outside the table and OwnerRetired
     once the owner is terminated. Steps that end an operation also raise what the recorder
-    raises; reading never waits for it.
+    raises; reading never waits for it. When their operation is adopted meanwhile they answer
+    with the adopted record, whether the recorder returned or raised an Exception.
     """
 
     def __init__(
@@ -56,13 +58,14 @@ class OpsLifecycleRegistry:
         finished_max: int = FINISHED_MAX,
         feed_max: int = FEED_MAX,
         recorder: Recorder | None = None,
+        observer: Observer | None = None,
     ) -> None:
         bounds = LedgerBounds(
             operations_max=operations_max, finished_max=finished_max, feed_max=feed_max
         )
         self._now = now
         self._ledger = OperationLedger(bounds)
-        self._turns = OperationTurns(self._ledger, recorder)
+        self._turns = OperationTurns(self._ledger, recorder, observer)
         self._lock = self._turns.lock
 
     @classmethod
@@ -77,6 +80,7 @@ class OpsLifecycleRegistry:
         finished_max: int = FINISHED_MAX,
         feed_max: int = FEED_MAX,
         recorder: Recorder | None = None,
+        observer: Observer | None = None,
     ) -> Self:
         """Rebuild a registry from what its recorder stored, oldest first; nothing is recorded.
 
@@ -91,9 +95,27 @@ class OpsLifecycleRegistry:
             finished_max=finished_max,
             feed_max=feed_max,
             recorder=recorder,
+            observer=observer,
         )
         registry._ledger.restore(records, entries, watermark)
         return registry
+
+    def adopt(
+        self, records: Iterable[OperationRecord], entries: Iterable[FeedEntry]
+    ) -> tuple[OperationRecord, ...]:
+        """Publish ends that the store holds although their recording was in doubt.
+
+        Entries above the watermark are published with their records, oldest first; nothing
+        is recorded, and all others are ignored, so that adopting again changes nothing.
+        Answers with the records published, of operations not known here too. Raises
+        RecoveryCorruption, and publishes none, for a hole, an entry without its record, a
+        record that has not ended and one that contradicts its entry or what is known.
+
+        Never waits, and may be called by a recorder and by a thread that one waits for.
+        Observer (failed is told as fail) and watchers are told in this thread; while the
+        recorder is at work, in the thread that called it, once that end is over.
+        """
+        return self._turns.adopt(tuple(records), tuple(entries))
 
     # --- steps --------------------------------------------------------------------------
 
@@ -158,8 +180,8 @@ class OpsLifecycleRegistry:
         """End every live operation as terminated; every later step raises OwnerRetired.
 
         Answers with their records, in the order of registration; again, with none. When the
-        recorder raises, what was recorded has ended, the rest is live and the owner is not
-        retired: call again.
+        recorder raises, what was recorded has ended, and the owner is not retired while the
+        rest is live: call again.
         """
         outcome = OperationTerminated(reason=reason)
         at = self._now()
@@ -183,6 +205,18 @@ class OpsLifecycleRegistry:
         """All that are known: the ended ones in the order of their ends, then the live ones."""
         with self._lock:
             return self._ledger.snapshots()
+
+    @property
+    def live_ids(self) -> tuple[OperationId, ...]:
+        """The operations that have not ended, in the order of registration."""
+        with self._lock:
+            return self._ledger.live_ids
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether steps are refused because the owner is terminated, or about to be."""
+        with self._lock:
+            return self._turns.is_retired
 
     @property
     def watermark(self) -> int:
@@ -243,13 +277,14 @@ class OpsLifecycleRegistry:
         self, operation_id: OperationId, step: OperationStep, peer_handle: str | None = None
     ) -> OperationRecord:
         at = self._now()
-        with self._lock:
-            self._turns.wait_for(operation_id)
-            self._turns.refuse_retired()
+
+        def take() -> OperationRecord:
             record = self._ledger.record(operation_id)
             record = take_step(record, step, at=at, peer_handle=peer_handle)
             self._ledger.replace(record)
-        return record
+            return record
+
+        return self._turns.advance(operation_id, step, take)
 
     def _end(
         self, operation_id: OperationId, step: OperationStep, outcome: OperationOutcome

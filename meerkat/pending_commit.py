@@ -10,6 +10,7 @@ from meerkat.conversation import SessionChange
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Durability
 from meerkat.kernel import Emit, RuntimeHead, Transition
+from meerkat.ops_snapshot import OperationRow
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import Batch, InputRow, RuntimeRow
 
@@ -17,13 +18,22 @@ from meerkat.store.protocol import Batch, InputRow, RuntimeRow
 class PendingCommit:
     """Transitions of one runtime on their way to the store. Not thread-safe."""
 
-    __slots__ = ("_changed", "_head", "_inputs", "_receipts", "_session", "tells")
+    __slots__ = (
+        "_changed",
+        "_head",
+        "_inputs",
+        "_operations",
+        "_receipts",
+        "_session",
+        "tells",
+    )
 
     def __init__(self, head: RuntimeHead) -> None:
         self._head = head
         self._changed = False
         self._inputs: dict[InputId, InputRow] = {}
         self._receipts: list[RunBoundaryReceipt] = []
+        self._operations: list[OperationRow] = []
         self._session: list[SessionChange] = []
         self.tells = False
         """Is there an event to tell? Its number is only good once the runtime is claimed."""
@@ -39,6 +49,7 @@ class PendingCommit:
             self._inputs[state.input_id] = InputRow(state, carried)
         if transition.receipt is not None:
             self._receipts.append(transition.receipt)
+        self._operations.extend(transition.operations)
         if transition.session is not None:
             self._session.append(transition.session)
         self._changed = self._changed or _stored_part(self._head) != _stored_part(transition.head)
@@ -52,7 +63,8 @@ class PendingCommit:
     @property
     def writes(self) -> bool:
         """Is there anything that has to be on disk before the effects may go?"""
-        return bool(self._inputs or self._receipts or self._session or self._changed)
+        rows = self._inputs or self._receipts or self._operations or self._session
+        return bool(rows or self._changed)
 
     @property
     def proves(self) -> bool:
@@ -70,18 +82,24 @@ class PendingCommit:
             expected_fence=expected_fence,
             inputs=tuple(self._inputs.values()),
             receipts=tuple(self._receipts),
+            operations=tuple(self._operations),
             session=tuple(self._session),
         )
 
 
 def _stored_part(head: RuntimeHead) -> tuple[object, ...]:
+    """What of a head is a reason to write by itself.
+
+    The cursors are none: they ride on the next write, as one that is stale after a crash
+    repeats a notice and loses none. Nor is the feed's watermark: it rises together with the
+    row of an operation, and falls to 0 together with another epoch's id, reasons both.
+    """
     return (
         head.phase.stored,
         head.registered,
         head.session_id,
         head.epoch_id,
         head.silent_intents,
-        head.cursors,
         head.row_is_stale,
     )
 
@@ -98,4 +116,5 @@ def row_of(runtime_id: LogicalRuntimeId, head: RuntimeHead, fence: int) -> Runti
         next_admission_sequence=head.next_admission_sequence,
         silent_intents=head.silent_intents,
         cursors=head.cursors,
+        feed_watermark=head.feed_watermark,
     )

@@ -300,6 +300,20 @@ def silence(
     return decision
 
 
+def ask(
+    table: PolicyTable,
+    input: Input,  # noqa: A002
+    *,
+    running: bool,
+) -> PolicyDecision:
+    """What a table decides; PolicyRefused when it raises, or cannot be followed."""
+    try:
+        decision = table.resolve(input, running=running)
+    except Exception as error:
+        raise PolicyRefused(f"the policy raised {type(error).__name__}: {error}") from error
+    return refuse_impossible(decision)
+
+
 _STAGED: Final = frozenset({ApplyMode.STAGE_RUN_START, ApplyMode.STAGE_RUN_BOUNDARY})
 _LANED: Final = frozenset({QueueMode.FIFO, QueueMode.COALESCE, QueueMode.SUPERSEDE})
 

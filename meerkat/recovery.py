@@ -20,7 +20,7 @@ from meerkat.errors import RecoveryCorruption
 from meerkat.identifiers import InputId, RunId
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputPhase, InputState
 from meerkat.inputs import Input
-from meerkat.policy import ConsumePoint, PolicyTable
+from meerkat.policy import ConsumePoint, PolicyTable, ask
 from meerkat.reports import RecoveryReport
 from meerkat.words import Word
 
@@ -100,7 +100,7 @@ def _after(
 
 def _queued(state: InputState, now: datetime, policy: PolicyTable, sequence: int) -> InputState:
     offered = _payload(state)
-    decision = state.policy or policy.resolve(offered, running=False)
+    decision = state.policy or ask(policy, offered, running=False)
     if decision.consume_point is ConsumePoint.ON_ACCEPT:
         return lifecycle.consume_on_accept(state, now, policy=decision)
     place = sequence if state.admission_sequence is None else state.admission_sequence

@@ -8,14 +8,14 @@ contradicts the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from attrs import Attribute, field, frozen, validators
 
 from meerkat.checks import unsigned
 from meerkat.conversation import Message
-from meerkat.errors import BatchConflict, RunRefused
+from meerkat.errors import BatchConflict
 from meerkat.identifiers import InputId, RunId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import (
@@ -29,7 +29,6 @@ from meerkat.json_values import JsonValue, canonical, check, own
 from meerkat.limits import BATCH_INPUTS_MAX
 from meerkat.origins import InputKind
 from meerkat.policy import Lane, RunBoundary
-from meerkat.receipts import RunBoundaryReceipt
 from meerkat.words import Word
 
 
@@ -47,6 +46,13 @@ class WakeReason(Word):
     STEERED = "steered"
     WORK_WAITING = "work_waiting"
     CANCELLED = "cancelled"
+
+
+class InterruptMode(Word):
+    """When a run in hand is to learn that it is cancelled."""
+
+    AFTER_BOUNDARY = "after_boundary"
+    NOW = "now"
 
 
 @frozen(kw_only=True)
@@ -122,56 +128,6 @@ class RunOutput:
             raise ValueError("give one of append, messages and snapshot, not several")
         if not isinstance(self.snapshot, bytes | None):
             raise TypeError(f"a snapshot is bytes, not {type(self.snapshot).__name__}")
-
-
-class Boundary:
-    """What was steered into the run in hand, to be taken in and committed while it goes on.
-
-    Falsy when nothing was steered. Used by the run's own thread only.
-    """
-
-    __slots__ = ("_commit", "inputs")
-
-    def __init__(
-        self,
-        inputs: tuple[Input, ...],
-        commit: Callable[[tuple[InputId, ...], RunOutput], RunBoundaryReceipt],
-    ) -> None:
-        self.inputs = inputs
-        self._commit: Callable[[tuple[InputId, ...], RunOutput], RunBoundaryReceipt] | None = commit
-
-    def __bool__(self) -> bool:
-        return bool(self.inputs)
-
-    def __repr__(self) -> str:
-        return f"Boundary(inputs={len(self.inputs)}, committed={self._commit is None})"
-
-    @property
-    def texts(self) -> list[str]:
-        """The texts of the inputs, in their order."""
-        appends = [append_of(each) for each in self.inputs]
-        return [append.text for append in appends if append is not None]
-
-    def commit(
-        self,
-        *,
-        append: Sequence[Message] | None = None,
-        messages: Sequence[Message] | None = None,
-        snapshot: bytes | None = None,
-    ) -> RunBoundaryReceipt:
-        """Consume exactly these inputs, with the conversation so far; durable on return.
-
-        Raises RunRefused for a boundary that is empty or committed already, and TypeError
-        or ValueError as RunOutput does.
-        """
-        if not self.inputs:
-            raise RunRefused("a boundary without inputs has nothing to commit")
-        if self._commit is None:
-            raise RunRefused("this boundary is committed already")
-        output = RunOutput(append=append, messages=messages, snapshot=snapshot)
-        receipt = self._commit(tuple(each.id for each in self.inputs), output)
-        self._commit = None
-        return receipt
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from actors.cli.status import UsageError
-from actors.runs import Executor, checked_executor
+from actors.executors import Executor, checked_executor
 from meerkat.interfaces import RunContext
 from meerkat.runs import RunOutput, StagedInput
 

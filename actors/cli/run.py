@@ -22,11 +22,11 @@ from actors.cli.news import ExecutorLeft, Interrupted, NewsQueue
 from actors.cli.progress import Progress, progress_on
 from actors.cli.signals import stopping_signals
 from actors.cli.status import ExitStatus, UsageError
-from actors.cli.tally import Count, CountedExecutor, Tally, counted_store
+from actors.cli.tally import CallsInHand, Count, Tally, counted_executor, counted_store
 from actors.cli.texts import json_line
 from actors.clock import SystemClock
 from actors.control_plane import ControlPlane
-from actors.runs import Executor
+from actors.executors import Executor
 from actors.supervisor import GRACE_S
 from meerkat.errors import StoreError
 from meerkat.store import RuntimeStore
@@ -94,9 +94,8 @@ class _Job:
         self._clock = SystemClock()
         self._cut_short = False
         self._store = counted_store(options.store, self._tally, self._news.put)
-        self._executor = CountedExecutor(
-            executor, self._tally, lambda: self._news.put(ExecutorLeft())
-        )
+        self._calls = CallsInHand(self._tally, lambda: self._news.put(ExecutorLeft()))
+        self._executor = counted_executor(executor, self._calls)
 
     def work(self, file: BinaryIO) -> ExitStatus:
         """Do it all; the summary is printed however it ends."""
@@ -151,7 +150,7 @@ class _Job:
         return ExitStatus.OK
 
     def _waiting_for(self) -> str:
-        in_hand = self._executor.in_hand
+        in_hand = self._calls.in_hand
         if not in_hand:
             return "stopping"
         runs = "1 run" if in_hand == 1 else f"{in_hand} runs"

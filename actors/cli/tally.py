@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from actors.runs import Executor, ExecutorObject
+from actors.executors import Executor, is_coroutine
 from meerkat.errors import ExecutorStopped, StoreError
 from meerkat.input_lifecycle import InputPhase
-from meerkat.interfaces import RunContext
+from meerkat.interfaces import AsyncRunContext, RunContext
 from meerkat.outcomes import CompletionKind
 from meerkat.runs import RunOutput, StagedInput
 from meerkat.store import Batch, RuntimeStore
@@ -67,23 +68,22 @@ class Tally:
         return {**{str(count): self[count] for count in Count}, "seconds": round(seconds, 3)}
 
 
-class CountedExecutor:
-    """An executor whose calls are counted. Thread-safe, as the executor has to be."""
+class CallsInHand:
+    """The executor's calls: counted, and how many have not returned. Thread-safe."""
 
-    def __init__(self, executor: Executor, tally: Tally, stopped: Callable[[], None]) -> None:
-        self._apply = executor.apply if isinstance(executor, ExecutorObject) else executor
+    def __init__(self, tally: Tally, stopped: Callable[[], None]) -> None:
         self._tally = tally
         self._stopped = stopped
         self._lock = threading.Lock()
         self.in_hand = 0
-        """Calls that have not returned."""
 
-    def apply(self, context: RunContext, primitive: StagedInput) -> RunOutput:
-        """Count, and call; ``stopped`` is told when the executor takes no more runs."""
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Around one call; ``stopped`` is told when the executor takes no more runs."""
         self._tally.add(Count.RUNS)
         self._in_hand(1)
         try:
-            return self._apply(context, primitive)
+            yield
         except ExecutorStopped:
             self._stopped()
             raise
@@ -93,6 +93,23 @@ class CountedExecutor:
     def _in_hand(self, by: int) -> None:
         with self._lock:
             self.in_hand += by
+
+
+def counted_executor(executor: Executor, calls: CallsInHand) -> Executor:
+    """The executor, its calls counted; of the same kind as it is."""
+    apply: Any = getattr(executor, "apply", executor)
+
+    def counted(context: RunContext, primitive: StagedInput) -> RunOutput:
+        with calls.counted():
+            output: RunOutput = apply(context, primitive)
+            return output
+
+    async def counted_coroutine(context: AsyncRunContext, primitive: StagedInput) -> RunOutput:
+        with calls.counted():
+            output: RunOutput = await apply(context, primitive)
+            return output
+
+    return counted_coroutine if is_coroutine(executor) else counted
 
 
 class CountedStore:

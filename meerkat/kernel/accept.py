@@ -24,7 +24,7 @@ from meerkat.policy import (
     PolicyDecision,
     QueueMode,
     Signal,
-    refuse_impossible,
+    ask,
     silence,
 )
 from meerkat.runtime_lifecycle import RuntimeState
@@ -89,7 +89,7 @@ def _only_told(
 
 def _decision_for(memory: RuntimeMemory, offered: Input) -> PolicyDecision:
     running = memory.head.phase.state is RuntimeState.RUNNING
-    decision = refuse_impossible(memory.rules.policy.resolve(offered, running=running))
+    decision = ask(memory.rules.policy, offered, running=running)
     return silence(decision, offered, memory.head.silent_intents)
 
 

@@ -10,11 +10,12 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from meerkat.conversation import Plan
-from meerkat.events import RuntimeEventEnvelope
+from meerkat.events import OperationEvent, RuntimeEventEnvelope
 from meerkat.identifiers import InputId, RunId, RuntimeEpochId, SessionId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.json_values import JsonValue, carriable
+from meerkat.ops_snapshot import OperationRow
 from meerkat.policy import Lane
 
 
@@ -103,6 +104,36 @@ class ReportProgress:
 
 
 @frozen
+class RemarkOnRun:
+    """Say something of a run, in hand or over, that it does not say itself."""
+
+    run_id: RunId
+    text: str = field(converter=carriable, repr=False)
+
+
+@frozen
+class RecordOperation:
+    """Keep how an operation of the session ended."""
+
+    row: OperationRow
+
+
+@frozen
+class TellOperation:
+    """Tell of a step in an operation's life."""
+
+    event: OperationEvent
+
+
+@frozen
+class ReadFeed:
+    """The completion feed was read ``through`` a sequence; a continuation tells of it."""
+
+    through: int
+    continuation: AcceptInput | None = None
+
+
+@frozen
 class Wake:
     """Work the lanes, whatever woke nobody included."""
 
@@ -187,6 +218,10 @@ Command: TypeAlias = (
     | CancelRun
     | RequeueRun
     | ReportProgress
+    | RemarkOnRun
+    | RecordOperation
+    | TellOperation
+    | ReadFeed
     | Wake
     | ReleaseLane
     | AttachExecutor

@@ -67,6 +67,7 @@ def register(memory: RuntimeMemory, command: Register, _now: datetime) -> Transi
         session_id=head.session_id or command.session_id,
         epoch_id=command.epoch_id,
         cursors=EpochCursorSnapshot(),
+        feed_watermark=0,
         awake=_has_work(memory),
     )
     return Transition(head=head, effects=(_topology(EventCode.RUNTIME_CREATED),))
@@ -183,7 +184,10 @@ def reset(memory: RuntimeMemory, command: Reset, now: datetime) -> Transition:
     states = _abandoned(memory.ledger.active(), AbandonCause.RESET, now)
     return Transition(
         head=evolve(
-            _emptied(head, phase), epoch_id=command.epoch_id, cursors=EpochCursorSnapshot()
+            _emptied(head, phase),
+            epoch_id=command.epoch_id,
+            cursors=EpochCursorSnapshot(),
+            feed_watermark=0,
         ),
         states=states,
         effects=_effects(head.phase, phase, states),

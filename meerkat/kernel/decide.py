@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from meerkat.kernel import accept, commands, control, run_steps
+from meerkat.kernel import accept, commands, control, operation_steps, run_steps
 from meerkat.kernel.memory import RuntimeMemory
 from meerkat.kernel.transition import Transition
 
@@ -22,6 +22,10 @@ _DECIDERS: Final[Mapping[type, Callable[[RuntimeMemory, Any, datetime], Transiti
     commands.CancelRun: run_steps.cancel,
     commands.RequeueRun: run_steps.requeue,
     commands.ReportProgress: run_steps.report_progress,
+    commands.RemarkOnRun: run_steps.remark,
+    commands.RecordOperation: operation_steps.record,
+    commands.TellOperation: operation_steps.tell,
+    commands.ReadFeed: operation_steps.read_feed,
     commands.Wake: control.wake,
     commands.ReleaseLane: control.release_lane,
     commands.AttachExecutor: control.attach,

@@ -42,6 +42,8 @@ class RuntimeHead:
     next_admission_sequence: int = 0
     silent_intents: frozenset[str] = frozenset()
     cursors: EpochCursorSnapshot = EpochCursorSnapshot()
+    feed_watermark: int = 0
+    """The last sequence given in the completion feed of the present epoch."""
     executor_attached: bool = False
     awake: bool = False
     held: frozenset[Lane] = frozenset()
@@ -104,6 +106,11 @@ class RuntimeMemory:
             if lane not in self.head.held and self.ledger.waiting_count(lane):
                 return lane
         return None
+
+    @property
+    def quiescent(self) -> bool:
+        """Is there nothing to do: no run in hand, no input that has not ended?"""
+        return self.head.run is None and not self.ledger.active_count
 
     @property
     def has_waiting(self) -> bool:

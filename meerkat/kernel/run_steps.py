@@ -18,6 +18,7 @@ from meerkat.kernel.commands import (
     CommitBoundary,
     CompleteRun,
     FailRun,
+    RemarkOnRun,
     ReportProgress,
     RequeueRun,
     StageRun,
@@ -99,10 +100,16 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
 def steered(memory: RuntimeMemory, run_id: RunId) -> tuple[InputState, ...]:
     """What a boundary of the run in hand hands over: the content turns of the steer lane."""
     _current(memory.head, run_id)
-    return tuple(
-        state
-        for state in memory.ledger.waiting(Lane.STEER)
-        if state.input is not None
+    return tuple(filter(waits_at_boundary, memory.ledger.waiting(Lane.STEER)))
+
+
+def waits_at_boundary(state: InputState) -> bool:
+    """Is this an input that a boundary would hand over?"""
+    return (
+        state.phase is InputPhase.QUEUED
+        and state.policy is not None
+        and state.policy.lane is Lane.STEER
+        and state.input is not None
         and execution_kind(state.input.kind) is ExecutionKind.CONTENT_TURN
     )
 
@@ -189,6 +196,12 @@ def report_progress(memory: RuntimeMemory, command: ReportProgress, _now: dateti
     run = _current(memory.head, command.run_id)
     emit = _run_told(EventCode.RUN_PROGRESS, run, _contributors(memory, run), command.text)
     return Transition(head=memory.head, effects=(emit,))
+
+
+def remark(memory: RuntimeMemory, command: RemarkOnRun, _now: datetime) -> Transition:
+    """Tell of a run what it does not tell itself: that it is stuck, or came back too late."""
+    event = RunLifecycleEvent(EventCode.RUN_PROGRESS, command.run_id, command.text)
+    return Transition(head=memory.head, effects=(Emit(event),))
 
 
 # --- shared by the endings --------------------------------------------------------------

@@ -8,10 +8,12 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from meerkat.conversation import SessionChange
+from meerkat.epoch import EpochCursorSnapshot
 from meerkat.events import Event
 from meerkat.identifiers import CausationId, CorrelationId, InputId, RunId, RuntimeEventId
 from meerkat.input_lifecycle import InputState
 from meerkat.kernel.memory import RuntimeHead
+from meerkat.ops_snapshot import OperationRow
 from meerkat.outcomes import TerminationReason
 from meerkat.policy import Lane, Signal
 from meerkat.receipts import RunBoundaryReceipt
@@ -70,7 +72,14 @@ class RuntimeEnded:
     reason: TerminationReason
 
 
-Effect: TypeAlias = Emit | Signalled | StartRun | InterruptRun | RetryLane | RuntimeEnded
+@frozen
+class FeedRead:
+    """Let everybody who holds the cursors see how far the feed has been read."""
+
+    cursors: EpochCursorSnapshot
+
+
+Effect: TypeAlias = Emit | Signalled | StartRun | InterruptRun | RetryLane | RuntimeEnded | FeedRead
 
 
 @frozen(kw_only=True)
@@ -85,6 +94,7 @@ class Transition:
     states: tuple[InputState, ...] = ()
     payload: bytes | None = field(default=None, repr=False)
     receipt: RunBoundaryReceipt | None = None
+    operations: tuple[OperationRow, ...] = ()
     session: SessionChange | None = field(default=None, repr=False)
     effects: tuple[Effect, ...] = ()
     reply: object = None

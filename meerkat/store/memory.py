@@ -48,6 +48,11 @@ class _Shelf:
     operations: dict[OperationId, OperationRow] = field(factory=dict)
     active: dict[InputId, None] = field(factory=dict)
 
+    @property
+    def has_work(self) -> bool:
+        row = self.row
+        return row is not None and row.registered and bool(self.active or row.has_unread_feed)
+
 
 class MemoryStore:
     """A RuntimeStore that keeps everything in memory. Thread-safe; nothing survives it."""
@@ -55,6 +60,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._shelves: dict[LogicalRuntimeId, _Shelf] = {}
+        self._with_work: set[LogicalRuntimeId] = set()
         self._owned = False
 
     def __repr__(self) -> str:
@@ -103,6 +109,7 @@ class MemoryStore:
         for change in batch.session:
             shelf.log = shelf.log or MessageLog()
             shelf.log.apply(change)
+        self._note_work(runtime_id, shelf)
         return None
 
     def _conflict(self, shelf: _Shelf, batch: Batch) -> str | None:
@@ -138,6 +145,13 @@ class MemoryStore:
         else:
             shelf.active[state.input_id] = None
 
+    def _note_work(self, runtime_id: LogicalRuntimeId, shelf: _Shelf) -> None:
+        """Keep the runtimes with work apart, so that finding them passes over no other."""
+        if shelf.has_work:
+            self._with_work.add(runtime_id)
+        else:
+            self._with_work.discard(runtime_id)
+
     def offer(self, runtime_id: LogicalRuntimeId, rows: Sequence[InputRow]) -> None:
         """Insert inputs as accepted; one that is stored already stays as it is."""
         if any(row.state.phase is not InputPhase.ACCEPTED for row in rows):
@@ -150,6 +164,7 @@ class MemoryStore:
                 key = row.state.idempotency_key
                 if row.state.input_id not in shelf.inputs and key not in shelf.keys:
                     self._put(shelf, row)
+            self._note_work(runtime_id, shelf)
 
     def load_runtime(self, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
         """The runtime's row, or None."""
@@ -165,14 +180,9 @@ class MemoryStore:
         return _page(rows, [row.runtime_id.value for row in rows], after, limit)
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes that have non-terminal inputs."""
+        """The registered runtimes with non-terminal inputs or an unread feed, by id."""
         with self._lock:
-            busy = [
-                runtime_id
-                for runtime_id, shelf in self._shelves.items()
-                if shelf.active and shelf.row is not None and shelf.row.registered
-            ]
-        return sorted(busy, key=str)
+            return sorted(self._with_work, key=str)
 
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
         """The non-terminal inputs in order of admission."""
@@ -213,7 +223,7 @@ class MemoryStore:
         return None if snapshot == SessionSnapshot() else snapshot
 
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
-        """The ended operations of the present epoch; None where there is none."""
+        """The last ended operations of the present epoch, FEED_MAX at most; None without one."""
         with self._lock:
             shelf = self._shelves.get(runtime_id, _Shelf())
             row, operations = shelf.row, list(shelf.operations.values())

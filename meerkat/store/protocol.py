@@ -36,6 +36,7 @@ class RuntimeRow:
     """What is stored of a runtime itself.
 
     ``fence`` counts its commits: who has not seen the last of them cannot write.
+    ``feed_watermark`` is the last sequence given in the completion feed of the present epoch.
     """
 
     runtime_id: LogicalRuntimeId
@@ -47,6 +48,12 @@ class RuntimeRow:
     next_admission_sequence: int = 0
     silent_intents: frozenset[str] = frozenset()
     cursors: EpochCursorSnapshot = field(factory=EpochCursorSnapshot)
+    feed_watermark: int = 0
+
+    @property
+    def has_unread_feed(self) -> bool:
+        """Have operations ended that the driver has not yet read of?"""
+        return self.feed_watermark > self.cursors.runtime_observed_seq
 
 
 @frozen
@@ -121,7 +128,11 @@ class RuntimeStore(Protocol):
         ...
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes that have non-terminal inputs."""
+        """The registered runtimes with non-terminal inputs or an unread feed, each once, by id.
+
+        It costs what has work, not what is known. A feed may be named that has been read
+        already: that repeats a notice, and loses none.
+        """
         ...
 
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
@@ -149,7 +160,7 @@ class RuntimeStore(Protocol):
         ...
 
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
-        """The ended operations of the runtime's present epoch; None where there is none."""
+        """The last ended operations of the present epoch, FEED_MAX at most; None without one."""
         ...
 
     def page_terminal_inputs(

@@ -55,14 +55,15 @@ def runtime_columns(row: RuntimeRow) -> Columns:
         signed(row.next_admission_sequence),
         dump(sorted(row.silent_intents)).decode() if row.silent_intents else _NO_INTENTS,
         to_json(row.cursors).decode(),
+        signed(row.feed_watermark),
+        int(row.has_unread_feed),
     )
 
 
 def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
-    """Read a row of ``runtimes``."""
-    (runtime_id, session_id, epoch_id, state, fence, registered, sequence, intents, cursors) = (
-        columns
-    )
+    """Read a row of ``runtimes``, but for ``feed_unread``: an index's copy of what it says."""
+    runtime_id, session_id, epoch_id, state, fence, registered = columns[:6]
+    sequence, intents, cursors, watermark = columns[6:]
     try:
         return RuntimeRow(
             runtime_id=LogicalRuntimeId(runtime_id),
@@ -74,6 +75,7 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             next_admission_sequence=unsigned(sequence),
             silent_intents=frozenset(_texts(intents)),
             cursors=from_json(EpochCursorSnapshot, cursors),
+            feed_watermark=unsigned(watermark),
         )
     except (ValueError, TypeError) as error:
         raise RecoveryCorruption(f"runtime {runtime_id!r:.80}: {error}") from error

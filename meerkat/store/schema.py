@@ -105,6 +105,29 @@ CREATE TABLE operations (
 ) STRICT, WITHOUT ROWID
 """
 
+_FEED_WATERMARK_COLUMN = """
+ALTER TABLE runtimes ADD COLUMN feed_watermark INTEGER NOT NULL DEFAULT 0
+"""
+
+_FEED_UNREAD_COLUMN = "ALTER TABLE runtimes ADD COLUMN feed_unread INTEGER NOT NULL DEFAULT 0"
+
+_FEED_FILLED = """
+UPDATE runtimes SET feed_unread = 1, feed_watermark = coalesce(
+    (SELECT max(seq) FROM operations AS o
+     WHERE o.runtime_id = runtimes.runtime_id AND o.epoch_id = runtimes.epoch_id AND seq < 0),
+    (SELECT max(seq) FROM operations AS o
+     WHERE o.runtime_id = runtimes.runtime_id AND o.epoch_id = runtimes.epoch_id))
+WHERE EXISTS (SELECT 1 FROM operations AS o
+    WHERE o.runtime_id = runtimes.runtime_id AND o.epoch_id = runtimes.epoch_id)
+"""
+# The upper half of the unsigned numbers is stored below zero, and comes last all the same.
+# How far the feed was read stands inside ``cursors``, which may be unreadable: one row must
+# not fail the whole file, and a notice too many is harmless.
+
+_RUNTIMES_UNREAD = """
+CREATE INDEX runtimes_unread ON runtimes (runtime_id) WHERE feed_unread <> 0
+"""
+
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         _RUNTIMES,
@@ -118,7 +141,36 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         _SNAPSHOTS,
         _OPERATIONS,
     ),
+    2: (
+        _FEED_WATERMARK_COLUMN,
+        _FEED_UNREAD_COLUMN,
+        _FEED_FILLED,
+        _RUNTIMES_UNREAD,
+    ),
 }
 """version → the statements that lead to it from the version before."""
 
 SCHEMA_VERSION: Final = max(MIGRATIONS)
+
+_RUNTIMES_OF_1 = """
+CREATE TEMP VIEW runtimes AS
+SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admission_sequence,
+    silent_intents, cursors,
+    coalesce(
+        (SELECT max(seq) FROM main.operations AS o
+         WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id AND seq < 0),
+        (SELECT max(seq) FROM main.operations AS o
+         WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id),
+        0) AS feed_watermark,
+    EXISTS (SELECT 1 FROM main.operations AS o
+        WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id) AS feed_unread
+FROM main.runtimes AS r
+"""
+
+READ_AS_OURS: Final[Mapping[int, tuple[str, ...]]] = {1: (_RUNTIMES_OF_1,)}
+"""older version → what gives a reader's connection, and it alone, the tables of our schema.
+
+A reader must not migrate. It sees what the migration would have written: a driver that has
+loaded its row from here writes it back whole, once its writer has migrated the file. Each
+names its columns, so that it holds when the file is migrated beneath it.
+"""

@@ -47,8 +47,15 @@ from meerkat.store.sqlite_write import (
 
 _RUNTIME: Final = (
     "SELECT runtime_id, session_id, epoch_id, state, fence, registered, "
-    "next_admission_sequence, CAST(silent_intents AS BLOB), CAST(cursors AS BLOB) FROM runtimes"
+    "next_admission_sequence, CAST(silent_intents AS BLOB), CAST(cursors AS BLOB), "
+    "feed_watermark FROM runtimes"
 )
+_WITH_WORK: Final = (
+    "SELECT runtime_id FROM runtimes WHERE registered AND runtime_id IN ("
+    "SELECT DISTINCT runtime_id FROM inputs WHERE outcome IS NULL "
+    "UNION ALL SELECT runtime_id FROM runtimes WHERE feed_unread <> 0) ORDER BY runtime_id"
+)
+# IN, and not OR: each part is found through its partial index, whatever else is known.
 _INPUT: Final = (
     "SELECT input_id, phase, CAST(state AS BLOB), CAST(payload AS BLOB) FROM inputs "
     "WHERE runtime_id = ?"
@@ -233,13 +240,8 @@ class SqliteStore:
         return Page(items, rows[limit - 1][0] if len(rows) > limit else None)
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes that have non-terminal inputs."""
-        statement = (
-            "SELECT runtime_id FROM runtimes WHERE registered AND EXISTS (SELECT 1 FROM inputs "
-            "WHERE inputs.runtime_id = runtimes.runtime_id AND outcome IS NULL) "
-            "ORDER BY runtime_id"
-        )
-        return [runtime_id_of(text) for (text,) in self._readers.rows(statement)]
+        """The registered runtimes with non-terminal inputs or an unread feed, by id."""
+        return [runtime_id_of(text) for (text,) in self._readers.rows(_WITH_WORK)]
 
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
         """The non-terminal inputs in order of admission, those without a number last."""
@@ -283,7 +285,7 @@ class SqliteStore:
         return SessionSnapshot(messages=messages, message_count=count, opaque=opaque)
 
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
-        """The ended operations of the present epoch; None where there is none."""
+        """The last ended operations of the present epoch, FEED_MAX at most; None without one."""
         runtime = self.load_runtime(runtime_id)
         if runtime is None:
             return None

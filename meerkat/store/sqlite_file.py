@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
+from attrs import frozen
+
 from meerkat.errors import StoreError
 from meerkat.store.schema import (
     APPLICATION_ID,
     MIGRATIONS,
+    READ_AS_OURS,
     SCHEMA_VERSION,
     SQLITE_VERSION_MIN,
 )
@@ -71,18 +74,29 @@ def create_private(path: Path) -> None:
         raise StoreError(f"cannot create {path}: {error.strerror}") from error
 
 
-def open_reader(path: Path, connect: Connect) -> Any | None:
+@frozen
+class Reader:
+    """A connection that cannot change the file, and the schema it found when it was opened."""
+
+    connection: Any
+    version: int
+
+
+def open_reader(path: Path, connect: Connect) -> Reader | None:
     """Open a connection that cannot change the file; refuse what is not ours.
 
-    None when there is nothing to read yet: no file, or an empty one.
+    A file of an older schema reads as one of ours, and stays as it is. None when there is
+    nothing to read yet: no file, or an empty one.
     """
     if not is_there(path):
         return None
     connection = _connect(connect, path, "mode=ro")
     try:
         _harden(connection)
-        connection.execute("PRAGMA query_only = ON")
         version = recognise(path, connection)
+        for statement in READ_AS_OURS.get(version, ()):
+            connection.execute(statement)
+        connection.execute("PRAGMA query_only = ON")
     except sqlite3.Error as error:
         connection.close()
         raise StoreError(f"{path}: {error}") from error
@@ -90,7 +104,7 @@ def open_reader(path: Path, connect: Connect) -> Any | None:
         connection.close()
         raise
     if version:
-        return connection
+        return Reader(connection, version)
     connection.close()
     return None
 
@@ -137,7 +151,7 @@ def _look_first(path: Path, connect: Connect) -> None:
             raise
         return
     if reader is not None:
-        reader.close()
+        reader.connection.close()
 
 
 def _harden(connection: Any) -> None:

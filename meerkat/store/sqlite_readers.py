@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from meerkat.errors import StoreError
+from meerkat.store.schema import SCHEMA_VERSION
 from meerkat.store.sqlite_file import Connect, open_reader
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ class Readers:
     """The read connections of one database file. Thread-safe.
 
     The file's schema is looked at once for each connection, when it is opened: the schema
-    changes under a writer that opens the file, and never under one that has it open.
+    changes under a writer that opens the file, and never under one that has it open. One
+    that was opened on an older schema is used once: the next may find the file migrated.
     """
 
     def __init__(self, path: Path, connect: Connect) -> None:
@@ -52,10 +54,12 @@ class Readers:
             self._abandon_inherited()
             generation = self._generation
             reader = self._idle.pop() if self._idle else None
+        lasts = True
         if reader is None:
-            reader = open_reader(self._path, self._connect)
-            if reader is None:
+            opened = open_reader(self._path, self._connect)
+            if opened is None:
                 return None
+            reader, lasts = opened.connection, opened.version == SCHEMA_VERSION
         try:
             seen = look(reader)
         except sqlite3.Error as error:
@@ -65,7 +69,8 @@ class Readers:
             _close(reader)
             raise
         with self._lock:
-            keep = generation == self._generation and len(self._idle) < _IDLE_MAX
+            room = generation == self._generation and len(self._idle) < _IDLE_MAX
+            keep = lasts and room
             if keep:
                 self._idle.append(reader)
         if not keep:

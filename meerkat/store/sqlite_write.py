@@ -35,9 +35,10 @@ _UPDATE_RUNTIME: Final = """
 UPDATE runtimes SET
     session_id = new.column2, epoch_id = new.column3, state = new.column4, fence = new.column5,
     registered = new.column6, next_admission_sequence = new.column7,
-    silent_intents = new.column8, cursors = new.column9
+    silent_intents = new.column8, cursors = new.column9,
+    feed_watermark = new.column10, feed_unread = new.column11
 FROM (VALUES {rows}) AS new
-WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column10
+WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column12
 """
 
 _PUT_INPUT: Final = """

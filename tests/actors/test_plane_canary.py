@@ -25,7 +25,7 @@ from plane_stores import StoreProxy
 
 from actors import driver as driver_module
 from actors.driver import DriverActor
-from actors.runs import RunThreads
+from actors.run_places import RunThreads
 from actors.ticket import Ticket
 from meerkat import Flow, FlowStepInput, RunContext, RunOutput, RuntimeEventEnvelope
 from meerkat.errors import ApplyFailed, StoreError
@@ -139,7 +139,7 @@ def test_what_is_carried_is_never_shown(
         plane.submit("a", prompt(CANARY))
         events_until(events, "run.started")
     plane.stop_runtime("a")
-    with logged("late result of run") as refused:
+    with logged("late result refused") as refused:
         agent.release()
         assert refused.wait(10.0)
     for refuse in (lambda: plane.ingest("a", prompt(CANARY)), lambda: plane.ingest("a", CANARY)):

@@ -41,7 +41,6 @@ def endings() -> dict[str, Any]:
     return {
         "result": None,
         "failure": raise_(ApplyFailed("late")),
-        "cancelled": raise_(RunCancelled()),
         "stopped": raise_(ExecutorStopped()),
     }
 
@@ -64,10 +63,13 @@ def test_a_late_result_is_refused(open_plane: OpenPlane, path: Path, end: str, e
     plane.attach_executor("b", agent)  # the fenced run has given its slot back
     assert result_of(plane.submit("b", prompt("other")).completion).result == "re: other"
 
-    with plane.subscribe("a") as events, logged("late result of run") as refused:
+    with plane.subscribe("a") as events, logged("late result refused") as refused:
         hung.release()
         assert refused.wait(WAIT_S)
         decided(plane, "a")
+        told = events.next_within(0)
+        assert code_of(told) == "run.progress"
+        assert told.event.detail.startswith("late result refused: it had ")
         assert events.next_within(0) is None
     assert plane.runtime_state("a") is state
     assert plane.load_boundary_receipt("a", run_id, 0) is None
@@ -93,7 +95,7 @@ def test_a_stopped_runtime_that_was_reset_does_not_mistake_the_old_run_for_its_o
     plane.attach_executor("a", agent)
     new = plane.submit("a", prompt("new"))
     agent.next_call()
-    with logged("late result of run") as refused:
+    with logged("late result refused") as refused:
         hung.release()
         assert refused.wait(WAIT_S)
     assert plane.runtime_state("a") is RuntimeState.RUNNING
@@ -111,13 +113,15 @@ def test_the_fenced_run_is_told(open_plane: OpenPlane) -> None:
 
     plane = open_plane(Agent(wait))
     plane.register("a")
-    with logged("late result of run") as refused:
-        with plane.subscribe("a") as events:
-            plane.submit("a", prompt())
-            events_until(events, "run.started")
+    with plane.subscribe("a") as events:
+        plane.submit("a", prompt())
+        events_until(events, "run.started")
         plane.stop_runtime("a")
-        assert refused.wait(WAIT_S)
-    assert told == [True]
+        events_until(events, "runtime.state_changed")
+        plane.stop()  # waits for the run to be gone
+        assert told == [True]
+        late = [code_of(each) for each in events]
+    assert "run.progress" not in late  # it ended as it was told: that is no late result
 
 
 def test_what_a_fenced_run_reports_is_not_told(open_plane: OpenPlane) -> None:
@@ -130,14 +134,14 @@ def test_what_a_fenced_run_reports_is_not_told(open_plane: OpenPlane) -> None:
     plane.submit("a", prompt("old"))
     agent.next_call()
     plane.stop_runtime("a")
-    with plane.subscribe("a") as events, logged("late result of run") as refused:
+    with plane.subscribe("a") as events, logged("late result refused") as refused:
         agent.release()
         assert refused.wait(WAIT_S)
         plane.reset("a")
         result_of(plane.submit("a", prompt("new")).completion)
         codes = events_until(events, "run.completed")
     details = [each.event.detail for each in codes if code_of(each) == "run.progress"]
-    assert details == ["half of new"]
+    assert details == ["late result refused: it had succeeded", "half of new"]
 
 
 def test_a_run_that_outlives_its_unregistered_runtime_harms_nobody(

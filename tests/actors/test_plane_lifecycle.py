@@ -53,6 +53,7 @@ CALLS: dict[str, Callable[[ControlPlane], Any]] = {
     "set_silent_intents": lambda plane: plane.set_silent_intents("a", []),
     "attach_executor": lambda plane: plane.attach_executor("a", Agent()),
     "detach_executor": lambda plane: plane.detach_executor("a"),
+    "interrupt": lambda plane: plane.interrupt("a", "now"),
     "runtime_state": lambda plane: plane.runtime_state("a"),
     "executor_ready": lambda plane: plane.executor_ready("a"),
     "load_boundary_receipt": lambda plane: plane.load_boundary_receipt("a", RunId.new(), 0),

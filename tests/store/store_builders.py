@@ -17,16 +17,25 @@ from meerkat import (
     InputPhase,
     InputState,
     LogicalRuntimeId,
+    OperationId,
     PersistentRuntimeDriver,
     PromptInput,
     RunBoundaryReceipt,
     RunId,
+    RuntimeEpochId,
     RuntimeState,
     to_json,
 )
 from meerkat import input_lifecycle as lifecycle
 from meerkat.conversation import SessionChange
 from meerkat.inputs import Input
+from meerkat.operations import (
+    OperationCompleted,
+    OperationKind,
+    OperationRecord,
+    OperationStatus,
+)
+from meerkat.ops_snapshot import OperationRow
 from meerkat.policy import DEFAULT_POLICY, RunBoundary
 from meerkat.store import Batch, InputRow, RuntimeRow, RuntimeStore, SqliteStore
 
@@ -104,6 +113,23 @@ def receipt(
         sequence=sequence,
         **fields,
     )
+
+
+# --- operations -------------------------------------------------------------------------
+
+
+def ended(seq: int, epoch_id: RuntimeEpochId) -> OperationRow:
+    """An operation of its own that has ended, under its place in the feed."""
+    record = OperationRecord(
+        operation_id=OperationId.new(),
+        kind=OperationKind.BACKGROUND_TOOL_OP,
+        display_name="search",
+        status=OperationStatus.COMPLETED,
+        created_at=START,
+        completed_at=START,
+        outcome=OperationCompleted(result={"seq": seq}),
+    )
+    return OperationRow(epoch_id=epoch_id, seq=seq, record=record)
 
 
 # --- batches ----------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from store_builders import R1, START
+from store_builders import R1, START, ended
 
 from meerkat import EpochCursorSnapshot, OperationId, RuntimeEpochId
+from meerkat.completion_feed import FEED_MAX
 from meerkat.errors import RecoveryCorruption, StoreError
 from meerkat.operations import (
-    OperationCompleted,
     OperationKind,
     OperationRecord,
     OperationStatus,
@@ -34,16 +34,6 @@ def live() -> OperationRecord:
     )
 
 
-def ended(seq: int, epoch: RuntimeEpochId = EPOCH) -> OperationRow:
-    record = evolve(
-        live(),
-        status=OperationStatus.COMPLETED,
-        completed_at=START,
-        outcome=OperationCompleted(result={"seq": seq}),
-    )
-    return OperationRow(epoch_id=epoch, seq=seq, record=record)
-
-
 def batch(*operations: OperationRow, epoch: RuntimeEpochId = EPOCH, known: bool = True) -> Batch:
     row = RuntimeRow(runtime_id=R1, epoch_id=epoch, fence=1, cursors=CURSORS)
     return Batch(runtime=row, expected_fence=int(known), operations=operations)
@@ -51,7 +41,7 @@ def batch(*operations: OperationRow, epoch: RuntimeEpochId = EPOCH, known: bool 
 
 def test_operations_come_back_in_feed_order_with_their_epochs_cursors(store: RuntimeStore) -> None:
     assert store.load_ops_snapshot(R1) is None
-    first, second = ended(1), ended(2)
+    first, second = ended(1, EPOCH), ended(2, EPOCH)
     store.commit(batch(second, known=False))
     store.commit(batch(first))
     snapshot = store.load_ops_snapshot(R1)
@@ -63,7 +53,7 @@ def test_operations_come_back_in_feed_order_with_their_epochs_cursors(store: Run
 
 def test_an_epoch_sees_its_own_operations_only(store: RuntimeStore) -> None:
     following = RuntimeEpochId.new()
-    store.commit(batch(ended(1), known=False))
+    store.commit(batch(ended(1, EPOCH), known=False))
     store.commit(batch(ended(1, following), epoch=following))
     snapshot = store.load_ops_snapshot(R1)
     assert snapshot is not None
@@ -71,8 +61,16 @@ def test_an_epoch_sees_its_own_operations_only(store: RuntimeStore) -> None:
     assert snapshot.epoch_id == following
 
 
+def test_no_more_than_a_feed_is_loaded_and_the_last_it_is(store: RuntimeStore) -> None:
+    store.commit(batch(*(ended(seq, EPOCH) for seq in range(1, FEED_MAX + 3)), known=False))
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    assert [entry.seq for entry in snapshot.feed] == list(range(3, FEED_MAX + 3))
+    assert len(snapshot.operations) == FEED_MAX
+
+
 def test_an_operation_is_stored_once_and_only_when_it_has_ended(store: RuntimeStore) -> None:
-    row = ended(1)
+    row = ended(1, EPOCH)
     store.commit(batch(row, known=False))
     for refused in (evolve(row, seq=2), OperationRow(epoch_id=EPOCH, seq=3, record=live())):
         with pytest.raises(StoreError):
@@ -83,7 +81,7 @@ def test_an_operation_is_stored_once_and_only_when_it_has_ended(store: RuntimeSt
 
 
 def test_an_unreadable_operation_names_its_runtime(sqlite_store: SqliteStore, path: Path) -> None:
-    sqlite_store.commit(batch(ended(1), known=False))
+    sqlite_store.commit(batch(ended(1, EPOCH), known=False))
     sqlite_store.close()
     connection = sqlite3.connect(path)
     connection.execute("UPDATE operations SET record = '{}'")

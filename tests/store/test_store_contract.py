@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from attrs import evolve
-from store_builders import R1, R2, RUN, batch, everything, input_id, prompt, receipt, row_of
+from store_builders import R1, R2, R3, RUN, batch, everything, input_id, prompt, receipt, row_of
 
 from meerkat import IdempotencyKey, InputPhase, RunId, RuntimeEpochId, RuntimeState, SessionId
 from meerkat.conversation import (
@@ -89,6 +91,7 @@ def test_sto_07_all_of_a_runtimes_row_comes_back(store: RuntimeStore) -> None:
         cursors=EpochCursorSnapshot(
             agent_applied_cursor=1, runtime_observed_seq=3, runtime_last_injected_seq=2
         ),
+        feed_watermark=4,
     )
     store.commit(full)
     assert store.load_runtime(R1) == full.runtime
@@ -179,6 +182,40 @@ def test_runtimes_with_work_are_registered_and_have_active_inputs(store: Runtime
     store.commit(batch(type(R1)("gone"), row_of(prompt(1)), registered=False))
     store.commit(batch(type(R1)("done"), row_of(prompt(1), InputPhase.CONSUMED)))
     assert store.runtimes_with_work() == [R1, R2]
+
+
+def observed(seq: int) -> EpochCursorSnapshot:
+    return EpochCursorSnapshot(agent_applied_cursor=9, runtime_observed_seq=seq)
+
+
+def test_runtimes_with_work_have_active_inputs_or_an_unread_feed(store: RuntimeStore) -> None:
+    unread: dict[str, Any] = {"feed_watermark": 3, "cursors": observed(2)}
+    store.commit(batch(R3, **unread))
+    store.commit(batch(R2, row_of(prompt(1)), **unread))
+    store.commit(batch(R1, row_of(prompt(1))))
+    store.commit(batch(type(R1)("gone"), row_of(prompt(1)), registered=False, **unread))
+    store.commit(batch(type(R1)("read"), feed_watermark=3, cursors=observed(3)))
+    assert store.runtimes_with_work() == [R1, R2, R3]
+
+
+def test_a_runtime_has_work_until_its_feed_is_read(store: RuntimeStore) -> None:
+    store.commit(batch(R1, feed_watermark=1))
+    assert store.runtimes_with_work() == [R1]
+    store.commit(batch(R1, after=1, feed_watermark=1, cursors=observed(1)))
+    assert store.runtimes_with_work() == []
+    store.offer(R1, [row_of(prompt(1), InputPhase.ACCEPTED)])
+    assert store.runtimes_with_work() == [R1]
+    store.commit(batch(R1, row_of(prompt(1), InputPhase.CONSUMED), after=1))
+    assert store.runtimes_with_work() == []
+
+
+@pytest.mark.parametrize(("watermark", "read"), [(2**63, 2**63 - 1), (2**64 - 1, 2**64 - 2)])
+def test_a_feed_is_unread_over_the_sign_bit_too(
+    store: RuntimeStore, watermark: int, read: int
+) -> None:
+    store.commit(batch(R1, feed_watermark=watermark, cursors=observed(read)))
+    store.commit(batch(R2, feed_watermark=read, cursors=observed(watermark)))
+    assert store.runtimes_with_work() == [R1]
 
 
 def test_an_offer_inserts_and_never_overwrites(store: RuntimeStore) -> None:

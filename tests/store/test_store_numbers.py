@@ -31,6 +31,7 @@ def test_every_other_number_survives_too(store: RuntimeStore, number: int) -> No
         pending,
         fence=number,
         next_admission_sequence=number,
+        feed_watermark=number,
         receipts=(receipt(0, message_count=number),),
     )
     store.commit(written)

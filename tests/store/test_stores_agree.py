@@ -30,6 +30,7 @@ from meerkat.conversation import (
     RewriteMessages,
     SessionChange,
 )
+from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import StoreError
 from meerkat.store import Batch, InputRow, MemoryStore, RuntimeStore, SqliteStore
 
@@ -74,6 +75,8 @@ def batches(draw: st.DrawFn) -> Batch:
         state=draw(st.sampled_from([RuntimeState.IDLE, RuntimeState.RETIRED])),
         registered=draw(st.booleans()),
         next_admission_sequence=draw(SEQUENCES),
+        cursors=EpochCursorSnapshot(runtime_observed_seq=draw(SEQUENCES)),
+        feed_watermark=draw(SEQUENCES),
         silent_intents=frozenset(draw(st.lists(st.sampled_from("xy"), max_size=2))),
     )
 

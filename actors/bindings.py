@@ -1,0 +1,162 @@
+"""Bindings: each runtime's epoch, registry and cursors, the same objects for one epoch.
+
+They are the plane's, not a driver's: a driver may be rebuilt, and what hosts hold of its
+session goes on. The end of a registry's owner is recorded by the drivers, so it is never
+waited for on a thread that runs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from attrs import frozen
+
+from actors.clock import Clock
+from actors.directory import Directory
+from actors.operation_log import OperationLog
+from actors.replies import OpenCalls
+from actors.run_places import RunThreads
+from meerkat.bindings import SessionRuntimeBindings
+from meerkat.epoch import EpochCursorState
+from meerkat.errors import MeerkatError, RecoveryCorruption, StoreError
+from meerkat.identifiers import LogicalRuntimeId
+from meerkat.kernel import RuntimeHead
+from meerkat.limits import Limits
+from meerkat.operations_registry import OpsLifecycleRegistry
+from meerkat.ops_snapshot import OpsSnapshot
+from meerkat.store import RuntimeStore
+
+logger = logging.getLogger(__name__)
+
+EPOCH_ROTATED: Final = "epoch rotated"
+
+
+@frozen(kw_only=True)
+class RegistryMaker:
+    """Makes the registry of an epoch, with what the store holds of it."""
+
+    store: RuntimeStore
+    clock: Clock
+    limits: Limits
+    directory: Directory
+    calls: OpenCalls
+
+    def make(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
+        """The bindings of the head's epoch; StoreError when its operations cannot be read.
+
+        The store is asked only where an operation of the epoch is known to have ended.
+        """
+        if head.session_id is None or head.epoch_id is None:
+            raise ValueError(f"runtime {runtime_id} has no epoch")
+        stored = self.stored(runtime_id, head) if head.feed_watermark else None
+        log = OperationLog(runtime_id, head.epoch_id, self.directory, self.calls)
+        registry = OpsLifecycleRegistry.recover(
+            records=stored.operations if stored else (),
+            entries=stored.feed if stored else (),
+            watermark=head.feed_watermark,
+            now=self.clock.now,
+            operations_max=self.limits.operations_live_max,
+            finished_max=self.limits.operations_kept_max,
+            feed_max=self.limits.feed_entries_max,
+            recorder=log.record,
+            observer=log.observe,
+        )
+        cursors = EpochCursorState()
+        cursors.advance_through(head.cursors)
+        return SessionRuntimeBindings(
+            session_id=head.session_id,
+            epoch_id=head.epoch_id,
+            ops_lifecycle=registry,
+            cursor_state=cursors,
+        )
+
+    def stored(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> OpsSnapshot | None:
+        """The ended operations of the head's epoch, as far as they are kept."""
+        try:
+            snapshot = self.store.load_ops_snapshot(runtime_id)
+        except RecoveryCorruption as error:
+            raise StoreError(str(error)) from error
+        return snapshot if snapshot and snapshot.epoch_id == head.epoch_id else None
+
+
+class BindingsTable:
+    """The bindings that have been handed out. Thread-safe."""
+
+    def __init__(self, maker: RegistryMaker, threads: RunThreads) -> None:
+        self._maker = maker
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._bindings: dict[LogicalRuntimeId, SessionRuntimeBindings] = {}
+
+    def of(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
+        """The bindings of the head's epoch; those of an earlier one are retired. StoreError."""
+        present = self.present(runtime_id, head)
+        if present is not None:
+            return present
+        made = self._maker.make(runtime_id, head)
+        with self._lock:
+            earlier = self._bindings.get(runtime_id)
+            if earlier is not None and earlier.epoch_id == head.epoch_id:
+                return earlier
+            self._bindings[runtime_id] = made
+        if earlier is not None:
+            self.end_owner(earlier, EPOCH_ROTATED, lambda: None)
+        return made
+
+    def of_run(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
+        """The bindings of a run's epoch: retired ones when the runtime has gone on to another."""
+        present = self._bindings.get(runtime_id)
+        if present is None or present.epoch_id == head.epoch_id:
+            return self.of(runtime_id, head)
+        made = self._maker.make(runtime_id, head)
+        made.ops_lifecycle.terminate_owner(EPOCH_ROTATED)
+        return made
+
+    def present(
+        self, runtime_id: LogicalRuntimeId, head: RuntimeHead
+    ) -> SessionRuntimeBindings | None:
+        """The bindings that were handed out for the head's epoch, if any were."""
+        present = self._bindings.get(runtime_id)
+        return present if present is not None and present.epoch_id == head.epoch_id else None
+
+    def end(self, runtime_id: LogicalRuntimeId, reason: str, ended: Callable[[], None]) -> None:
+        """Retire the bindings of an epoch that is over; ``ended`` is called once they are."""
+        with self._lock:
+            present = self._bindings.pop(runtime_id, None)
+        if present is None:
+            ended()
+        else:
+            self.end_owner(present, reason, ended)
+
+    def adopt(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> None:
+        """Let a registry know of ends that were stored though their commit was in doubt."""
+        present = self.present(runtime_id, head)
+        if present is not None and present.ops_lifecycle.watermark < head.feed_watermark:
+            stored = self._maker.stored(runtime_id, head)
+            if stored is not None:
+                present.ops_lifecycle.adopt(stored.operations, stored.feed)
+
+    def live(self) -> list[SessionRuntimeBindings]:
+        """The bindings that have live operations."""
+        with self._lock:
+            known = list(self._bindings.values())
+        return [each for each in known if each.ops_lifecycle.live_ids]
+
+    def end_owner(
+        self, bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]
+    ) -> None:
+        """Have a registry's operations ended, on a thread of its own; then call ``ended``."""
+        self._threads.start(partial(_terminate, bindings, reason, ended))
+
+
+def _terminate(bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]) -> None:
+    try:
+        bindings.ops_lifecycle.terminate_owner(reason)
+    except MeerkatError:
+        logger.exception("the operations of epoch %s could not be ended", bindings.epoch_id)
+    finally:
+        ended()

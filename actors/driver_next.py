@@ -1,0 +1,121 @@
+"""What a driver does of its own accord, after each message: end, go on, start, leave.
+
+Everything is looked at again each time, in the mailbox and in the driver's own memory:
+there is no window in which something could be missed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from meerkat import kernel
+from meerkat.admission import encode_input
+from meerkat.errors import MeerkatError
+from meerkat.feed_notice import Notice, continuation_for_ended_operations, notice_of
+from meerkat.identifiers import RunId
+from meerkat.kernel import RuntimeMemory
+from meerkat.runtime_lifecycle import WORKING, RuntimeState
+
+if TYPE_CHECKING:
+    from actors.driver import DriverActor
+
+logger = logging.getLogger(__name__)
+
+
+def advance(driver: DriverActor, memory: RuntimeMemory) -> None:
+    """Decide whatever can be decided now."""
+    _try_unregister(driver, memory)
+    if driver.feed_moved:
+        _try_notice(driver, memory)
+    _try_start(driver, memory)
+
+
+def _try_notice(driver: DriverActor, memory: RuntimeMemory) -> None:
+    """Go on by itself, if work in the background has ended and there is nothing else to do.
+
+    Decided here, in the mailbox, where a runtime becomes quiescent: there is no window
+    for an end to be missed in.
+    """
+    held_back = driver.quiesce is not None or driver.held_off or bool(driver.unregistering)
+    head = memory.head
+    if held_back or not head.registered or not head.phase.admits or not memory.quiescent:
+        return
+    driver.feed_moved = False
+    bindings = driver.system.bindings.present(driver.runtime_id, head)
+    if bindings is None:
+        return
+    batch = bindings.ops_lifecycle.list_since(head.cursors.runtime_observed_seq)
+    notice = notice_of(batch)
+    if notice is None:
+        return
+    try:
+        driver.decide(kernel.ReadFeed(notice.through, _continuation(driver, notice)))
+    except MeerkatError as error:
+        refused = "runtime %s: it cannot go on after an operation's end: %s"
+        logger.warning(refused, driver.runtime_id, error)
+
+
+def _continuation(driver: DriverActor, notice: Notice) -> kernel.AcceptInput | None:
+    if not notice.continues:
+        return None
+    offered = continuation_for_ended_operations()
+    payload = encode_input(offered, driver.system.rules.limits.payload_bytes_max)
+    return kernel.AcceptInput(offered, payload)
+
+
+def _try_start(driver: DriverActor, memory: RuntimeMemory) -> None:
+    """Stage the next batch, if there is work, a slot, and nothing against it."""
+    if memory.head.run is not None:
+        return
+    held_back = driver.quiesce is not None and not driver.quiesce.drain
+    gone = bool(driver.unregistering) or not memory.head.registered
+    if driver.held_off or held_back or gone or not memory.runnable:
+        driver.seat.return_slot()
+    elif driver.seat.occupied:
+        return  # one run of a runtime at a time, a fenced one included
+    elif driver.seat.take_slot():
+        driver.decide(kernel.StageRun(RunId.new()))
+
+
+def _try_unregister(driver: DriverActor, memory: RuntimeMemory) -> None:
+    """Unregister once no run is in hand; every caller who asked joins.
+
+    Who registered meanwhile has waited for this end, and comes after it.
+    """
+    if driver.unregistering and memory.head.run is None and memory.head.registered:
+        first, *others = driver.unregistering
+        driver.decide(kernel.Unregister(), driver.ending_epoch(first, "runtime unregistered"))
+        for reply in others:
+            driver.ticket.answered(driver.system.clock.now(), reply)
+        waiting, driver.coming_back = driver.coming_back, []
+        for message in waiting:
+            driver.tell(message)
+
+
+def try_leave(driver: DriverActor) -> None:
+    """End when there is no runtime to drive, or none could be loaded and nobody waits."""
+    if driver.stopping or driver.seat.occupied or driver.held_off or driver.unavailable is not None:
+        return
+    if driver.memory is None:
+        needed = bool(driver.unregistering)
+    else:
+        head = driver.memory.head
+        needed = head.registered or head.phase.state is RuntimeState.DESTROYED
+    if not needed and driver.system.directory.leave(driver.runtime_id, driver):
+        driver.system.events.forget(driver.runtime_id)
+
+
+def say_quiet(driver: DriverActor) -> None:
+    """Tell a stop that nothing of this runtime is under way."""
+    if driver.quiesce is None:
+        return
+    memory = driver.memory
+    if memory is not None:
+        head = memory.head
+        works = head.executor_attached and head.phase.state in WORKING and head.registered
+        if head.run is not None or (driver.quiesce.drain and works and memory.has_waiting):
+            return
+    if driver.seat.occupied:
+        return
+    driver.quiesce.quiet(driver.runtime_id)

@@ -1,0 +1,192 @@
+"""What each message about a run means to a driver: its end, its boundaries, its interrupts.
+
+Like ``driver_messages``, which holds the table: a handler decides through the driver and
+returns; it raises what is to be answered with an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import messages as m
+from actors.executors import Cancelled, Failed, Stopped, Succeeded, Unreadable, bounded
+from meerkat import kernel
+from meerkat.errors import RunCancelled
+from meerkat.identifiers import RunId
+from meerkat.kernel.run_steps import steered
+
+if TYPE_CHECKING:
+    from actors.driver import DriverActor
+
+logger = logging.getLogger(__name__)
+
+_WORDS: Final[Mapping[type, str]] = {
+    Succeeded: "succeeded",
+    Failed: "failed",
+    Stopped: "stopped",
+    Unreadable: "not read its session",
+}
+"""How a run ended → how that is said of one that came back too late."""
+
+
+def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
+    memory = driver.memory
+    if memory is None or memory.head.phase.run_id != message.run_id:
+        if not isinstance(message.ending, Cancelled):  # else it has ended as it was told
+            brought = _WORDS[type(message.ending)]
+            _remark(driver, message.run_id, f"late result refused: it had {brought}")
+        _gone(driver, message.run_id)
+        return
+    if isinstance(message.ending, Unreadable):
+        driver.seat.ended(message)
+        driver.discard(message.ending.error)
+        return
+    ran = driver.seat.executor
+    driver.decide(_ending(driver, message))
+    driver.seat.ended(message)
+    if isinstance(message.ending, Stopped):
+        if driver.executor is ran:
+            driver.executor = None
+        elif driver.executor is not None:  # its successor was attached while it ran
+            driver.decide(kernel.AttachExecutor())
+
+
+def _gone(driver: DriverActor, run_id: RunId) -> bool:
+    """A run that is over has left its seat; without a memory nobody else hands its slot on."""
+    gone = driver.seat.gone(run_id)
+    if gone and driver.memory is None:
+        driver.seat.return_slot()
+    return gone
+
+
+def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
+    match message.ending:
+        case Succeeded(plan=plan, result=result):
+            return kernel.CompleteRun(message.run_id, plan, result)
+        case Failed() as failed:
+            return _failed(driver, message.run_id, failed)
+        case Cancelled() if not driver.cut_short:
+            return kernel.CancelRun(message.run_id)
+        case Cancelled() | Stopped() | Unreadable():
+            return kernel.RequeueRun(message.run_id)
+
+
+def _failed(driver: DriverActor, run_id: RunId, failed: Failed) -> kernel.FailRun:
+    jitter = driver.system.clock.jitter()
+    return kernel.FailRun(run_id, failed.error, failed.recoverable, jitter)
+
+
+def _run_overdue(driver: DriverActor, message: m.RunOverdue) -> None:
+    """A run has not returned in time: the runtime goes on without it."""
+    stack = driver.seat.stack(message.run_id)
+    if _is_in_hand(driver, message.run_id):
+        driver.decide(kernel.CancelRun(message.run_id))
+    if _gone(driver, message.run_id):
+        text = f"it did not return in time; the runtime goes on without it\n{stack}"
+        _remark(driver, message.run_id, text.rstrip())
+
+
+def _run_deadline(driver: DriverActor, message: m.RunDeadline) -> None:
+    """Fail a run that has had its time; it is cancelled, and what it brings is refused."""
+    if _is_in_hand(driver, message.run_id):
+        said = f"the run deadline of {driver.system.run_deadline_s} s was reached"
+        driver.decide(_failed(driver, message.run_id, Failed(said, recoverable=True)))
+        driver.seat.fence(message.run_id)
+
+
+def _run_stuck(driver: DriverActor, message: m.RunStuck) -> None:
+    _remark(driver, message.run_id, message.text)
+
+
+def _is_in_hand(driver: DriverActor, run_id: RunId) -> bool:
+    """Is it the runtime's current run, and has its executor been called?"""
+    memory = driver.memory
+    current = memory is not None and memory.head.phase.run_id == run_id
+    return current and driver.seat.run_id == run_id
+
+
+def _remark(driver: DriverActor, run_id: RunId, text: str) -> None:
+    """Say of a run, in the log and to the readers of events, what it does not say itself."""
+    logger.warning("runtime %s: run %s: %s", driver.runtime_id, run_id, text)
+    memory = driver.memory
+    if memory is not None and memory.head.registered:
+        driver.decide(kernel.RemarkOnRun(run_id, bounded(text)))
+
+
+def _take_boundary(driver: DriverActor, message: m.TakeBoundary) -> None:
+    """Hand over what is steered; its acceptance is durable when the answer leaves."""
+    states = steered(_with_run(driver), message.run_id)
+    inputs = tuple(state.input for state in states if state.input is not None)
+    driver.ticket.answered(driver.system.clock.now(), message.reply, lambda: inputs)
+
+
+def _commit_at_boundary(driver: DriverActor, message: m.CommitAtBoundary) -> None:
+    _with_run(driver)
+
+    def answer(transition: kernel.Transition) -> Callable[[], Any]:
+        def taken_over() -> Any:
+            message.conversation.apply(message.plan.change)
+            return transition.reply
+
+        return taken_over
+
+    command = kernel.CommitBoundary(message.run_id, message.input_ids, message.plan)
+    driver.decide(command, message.reply, answer)
+
+
+def _with_run(driver: DriverActor) -> kernel.RuntimeMemory:
+    """The memory that knows of the run that asks: one that was dropped does not any more."""
+    if driver.memory is None:
+        raise RunCancelled
+    return driver.memory
+
+
+def _interrupt(driver: DriverActor, message: m.Interrupt) -> None:
+    """Interrupt the run in hand: at once, or when its own commit has landed."""
+    run = driver.registered().head.run
+    seat, mode = driver.seat, message.mode
+    told = run is not None and seat.interrupt(run.run_id, mode)
+
+    def answer() -> bool:
+        return told or (run is not None and seat.interrupt(run.run_id, mode))
+
+    driver.ticket.answered(driver.system.clock.now(), message.reply, answer)
+
+
+def _run_progressed(driver: DriverActor, message: m.RunProgressed) -> None:
+    memory = driver.memory
+    if memory is not None and memory.head.phase.run_id == message.run_id:
+        driver.decide(kernel.ReportProgress(message.run_id, message.text))
+
+
+def _slot_granted(driver: DriverActor, _message: m.SlotGranted) -> None:
+    driver.seat.slot_granted()
+    if driver.memory is None:
+        driver.seat.return_slot()
+
+
+def _lane_due(driver: DriverActor, message: m.LaneDue) -> None:
+    if driver.memory is not None and driver.holds.get(message.lane) == message.hold:
+        driver.decide(kernel.ReleaseLane(message.lane))
+
+
+def _cancel_runs(driver: DriverActor, _message: m.CancelRuns) -> None:
+    driver.cut_short = True
+    driver.seat.cancel()
+
+
+RUN_HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
+    m.RunEnded: _run_ended,
+    m.RunOverdue: _run_overdue,
+    m.RunDeadline: _run_deadline,
+    m.RunStuck: _run_stuck,
+    m.RunProgressed: _run_progressed,
+    m.TakeBoundary: _take_boundary,
+    m.CommitAtBoundary: _commit_at_boundary,
+    m.Interrupt: _interrupt,
+    m.SlotGranted: _slot_granted,
+    m.LaneDue: _lane_due,
+    m.CancelRuns: _cancel_runs,
+}

@@ -1,0 +1,153 @@
+"""Executors: what a host may give to perform runs, and how a run can end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from attrs import field, frozen
+
+from meerkat.conversation import Conversation, Plan
+from meerkat.errors import ApplyFailed, ExecutorStopped, MeerkatError, RunCancelled, StoreError
+from meerkat.interfaces import AsyncRunContext, RunContext
+from meerkat.json_values import JsonValue, carriable
+from meerkat.limits import TEXT_BYTES_MAX
+from meerkat.runs import RunOutput, StagedInput
+
+ExecutorFunction: TypeAlias = Callable[[RunContext, StagedInput], RunOutput]
+CoroutineFunction: TypeAlias = Callable[[AsyncRunContext, StagedInput], Awaitable[RunOutput]]
+
+
+@runtime_checkable
+class ExecutorObject(Protocol):
+    """An executor with an ``apply``; a ``stop(runtime_id)`` is called when it has one."""
+
+    def apply(self, context: RunContext, primitive: StagedInput) -> RunOutput:
+        """Perform one run."""
+        ...
+
+
+@runtime_checkable
+class CoroutineExecutorObject(Protocol):
+    """The same with an ``async def apply``; its ``stop`` may be a coroutine function too."""
+
+    async def apply(self, context: AsyncRunContext, primitive: StagedInput) -> RunOutput:
+        """Perform one run."""
+        ...
+
+
+Executor: TypeAlias = (
+    ExecutorFunction | CoroutineFunction | ExecutorObject | CoroutineExecutorObject
+)
+"""Host code that performs runs. A function must be thread-safe; a coroutine function runs
+on the event loop of its control plane."""
+
+
+def checked_executor(executor: object) -> Executor:
+    """Pass an executor on; TypeError for what is none."""
+    if not callable(getattr(executor, "apply", executor)):
+        raise TypeError(f"an executor is callable or has apply(), not {type(executor).__name__}")
+    return executor  # type: ignore[return-value]
+
+
+def is_coroutine(executor: Executor) -> bool:
+    """Does it run on an event loop?"""
+    apply = getattr(executor, "apply", executor)
+    return inspect.iscoroutinefunction(apply) or inspect.iscoroutinefunction(
+        getattr(apply, "__call__", None)  # noqa: B004 - the method itself is looked at
+    )
+
+
+# --- how a run ends ---------------------------------------------------------------------
+
+
+@frozen
+class Succeeded:
+    """The executor gave an output that can be committed."""
+
+    plan: Plan
+    result: JsonValue = field(repr=False)
+    conversation: Conversation
+
+
+@frozen
+class Failed:
+    """The executor raised, or gave what cannot be committed."""
+
+    error: str = field(repr=False)
+    recoverable: bool
+
+
+@frozen
+class Cancelled:
+    """The executor said that its run was cancelled."""
+
+
+@frozen
+class Stopped:
+    """The executor takes no more runs."""
+
+
+@frozen
+class Unreadable:
+    """The committed session could not be read: the store's fault, not the executor's."""
+
+    error: StoreError
+
+
+Ending: TypeAlias = Succeeded | Failed | Cancelled | Stopped | Unreadable
+
+
+class SessionUnreadable(StoreError):
+    """What the store holds of a run's session cannot be read just now."""
+
+
+def ending_of(error: BaseException, *, cancelled: bool) -> Ending:
+    """How a run ends that raised; ``cancelled`` says whether it had been told to end."""
+    match error:
+        case SessionUnreadable():
+            return Unreadable(error)
+        case RunCancelled():
+            return Cancelled()
+        case asyncio.CancelledError() if cancelled:
+            return Cancelled()
+        case ExecutorStopped():
+            return Stopped()
+        case ApplyFailed(reason=reason, recoverable=recoverable):
+            return Failed(_text_of(reason), bool(recoverable))
+        case _:
+            named = "" if isinstance(error, MeerkatError) else type(error).__name__
+            return Failed(_text_of(error, named), recoverable=True)
+
+
+def planned(output: object, conversation: Conversation) -> Succeeded:
+    """Work out what an output changes; ApplyFailed for one that cannot be stored."""
+    if not isinstance(output, RunOutput):
+        if inspect.iscoroutine(output):
+            output.close()  # it will not be awaited: do not have Python say so as well
+        raise ApplyFailed(f"an executor gives a RunOutput, not {type(output).__name__}")
+    try:
+        plan = conversation.plan(output)
+    except ValueError as error:
+        raise ApplyFailed(f"the output cannot be stored: {error}") from error
+    return Succeeded(plan, output.result, conversation)
+
+
+def _text_of(value: object, named: str = "") -> str:
+    try:
+        text = bounded(str(value))
+    except BaseException:  # noqa: BLE001 - the text is host code too
+        text = "its text cannot be had"
+    return ": ".join(part for part in (named, text) if part)
+
+
+def bounded(text: str) -> str:
+    """The text as it is kept: what is too long of it is cut off, and it says so."""
+    raw = carriable(text).encode()
+    if len(raw) <= TEXT_BYTES_MAX:
+        return raw.decode()
+    mark = f" … [cut: {len(raw)} bytes]"
+    kept = raw[: TEXT_BYTES_MAX - len(mark.encode())].decode(errors="ignore")
+    return kept + mark

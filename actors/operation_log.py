@@ -1,0 +1,61 @@
+"""Operation log: what a session's registry tells its runtime's driver.
+
+How an operation ended goes through the driver's mailbox to the disk, under the runtime's
+fence, before anybody is told; every step after that is an event, and an end is looked at
+by the driver, which may have the runtime go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+from actors import messages as m
+from actors.directory import Directory
+from actors.replies import OpenCalls, Reply, wait_for
+from meerkat.completion_feed import FeedEntry
+from meerkat.events import EventCode, OperationEvent
+from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId
+from meerkat.operations import OperationRecord, OperationStep
+from meerkat.ops_snapshot import OperationRow
+
+_CODES: Final[Mapping[OperationStep, EventCode]] = {
+    OperationStep.PROVISIONING_SUCCEEDED: EventCode.OPERATION_STARTED,
+    OperationStep.PROGRESS: EventCode.OPERATION_PROGRESS,
+}
+"""Steps of a live operation that are told → how. An end is always told."""
+
+
+@frozen(eq=False)
+class OperationLog:
+    """The recorder and observer of one epoch's registry. Thread-safe."""
+
+    runtime_id: LogicalRuntimeId
+    epoch_id: RuntimeEpochId
+    directory: Directory
+    calls: OpenCalls
+
+    def record(self, record: OperationRecord, entry: FeedEntry | None) -> None:
+        """Have an end stored; it is durable on return.
+
+        Raises StoreError, OwnerRetired when the epoch is over, ControlPlaneStopped, and
+        WouldDeadlock on a thread that drives runtimes.
+        """
+        if entry is None:
+            return
+        row = OperationRow(epoch_id=self.epoch_id, seq=entry.seq, record=record)
+        reply: Reply[None] = Reply()
+        self.calls.opened_by_run(reply)
+        self.directory.deliver(self.runtime_id, m.RecordOperation(row, reply))
+        wait_for(reply, "the end of an operation", None)
+
+    def observe(self, record: OperationRecord, step: OperationStep) -> None:
+        """Tell the driver of a step that was taken. Capacity slots are nobody's business."""
+        ended = record.status.is_terminal
+        code = EventCode.OPERATION_COMPLETED if ended else _CODES.get(step)
+        if code is None or not record.kind.is_recorded:
+            return
+        event = OperationEvent(code, record.operation_id, record.status.value if ended else None)
+        self.directory.deliver(self.runtime_id, m.OperationMoved(event))

@@ -1,0 +1,90 @@
+"""Run link: the way from a run to the driver of its runtime, as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors import messages as m
+from actors.clock import Timer
+from actors.executors import Ending
+from actors.replies import Reply
+from actors.runs import RunBase
+from actors.system import System
+from meerkat.bindings import SessionRuntimeBindings
+from meerkat.conversation import Conversation, Plan, SessionSnapshot
+from meerkat.errors import ControlPlaneStopped
+from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
+from meerkat.inputs import Input
+from meerkat.kernel import RuntimeHead
+from meerkat.receipts import RunBoundaryReceipt
+
+
+class DriverLink:
+    """What one run may ask of its runtime. Thread-safe."""
+
+    def __init__(
+        self,
+        system: System,
+        runtime_id: LogicalRuntimeId,
+        run_id: RunId,
+        head: RuntimeHead,
+        tell: Callable[[Any], None],
+    ) -> None:
+        self._system = system
+        self._runtime_id = runtime_id
+        self._run_id = run_id
+        self._head = head
+        self._tell = tell
+        self.run: RunBase | None = None
+        self.deadline: Timer | None = None
+
+    def read_session(self) -> SessionSnapshot | None:
+        """What the store holds of the session; StoreError."""
+        if self._system.closing.is_set():
+            raise ControlPlaneStopped
+        return self._system.store.load_session_snapshot(self._runtime_id)
+
+    def bindings(self) -> SessionRuntimeBindings:
+        """The bindings of the run's epoch; StoreError."""
+        return self._system.bindings.of_run(self._runtime_id, self._head)
+
+    def progressed(self, text: str) -> None:
+        """The run says how far it is."""
+        self._tell(m.RunProgressed(self._run_id, text))
+
+    def take_boundary(self) -> Reply[tuple[Input, ...]]:
+        """Ask for what is steered into the run."""
+        reply: Reply[tuple[Input, ...]] = Reply()
+        return self._ask(m.TakeBoundary(self._run_id, reply), reply)
+
+    def commit_boundary(
+        self, input_ids: tuple[InputId, ...], plan: Plan, conversation: Conversation
+    ) -> Reply[RunBoundaryReceipt]:
+        """Have inputs consumed; the plan is in ``conversation`` once the reply is given."""
+        reply: Reply[RunBoundaryReceipt] = Reply()
+        message = m.CommitAtBoundary(self._run_id, input_ids, plan, conversation, reply)
+        return self._ask(message, reply)
+
+    def _ask(self, message: Any, reply: Reply[Any]) -> Reply[Any]:
+        self._system.calls.opened_by_run(reply)
+        self._tell(message)
+        return reply
+
+    def leaving(self) -> None:
+        """The run has learned that it is to end: its grace begins."""
+        overdue = m.RunOverdue(self._run_id)
+        self._system.timers.after(self._system.grace_s, lambda: self._tell(overdue))
+
+    def signs(self) -> None:
+        """The run has given a sign of life."""
+        if self.run is not None:
+            self._system.watch.sign(self.run)
+
+    def ended(self, ending: Ending) -> None:
+        """The run is over."""
+        if self.run is not None:
+            self._system.watch.end(self.run)
+        if self.deadline is not None:
+            self._system.timers.cancel(self.deadline)
+        self._tell(m.RunEnded(self._run_id, ending))

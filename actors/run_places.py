@@ -1,0 +1,90 @@
+"""Run places: how many runs may be under way, and the threads they are under way on.
+
+Whoever wants to run asks for a slot first and stages its work only with the slot in hand,
+so that waiting costs no attempt.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+
+
+class RunSlots:
+    """A bounded number of slots, handed on in the order they were asked for. Thread-safe."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._lock = threading.Lock()
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, granted: Callable[[], None]) -> bool:
+        """Take a slot now; or False, and ``granted`` is called once one is ours."""
+        with self._lock:
+            if self._free and not self._waiting:
+                self._free -= 1
+                return True
+            self._waiting.append(granted)
+            return False
+
+    @property
+    def contended(self) -> bool:
+        """Does anybody wait for a slot?"""
+        return bool(self._waiting)
+
+    def give_back(self) -> None:
+        """Hand the slot on."""
+        with self._lock:
+            granted = self._waiting.popleft() if self._waiting else None
+            if granted is None:
+                self._free += 1
+        if granted is not None:
+            granted()
+
+
+class RunThreads:
+    """Daemon threads for host code, made on demand and kept. Thread-safe.
+
+    There is one for each task that is under way: a thread that host code does not return
+    is simply replaced.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._made = 0
+        self._stopped = False
+
+    def start(self, task: Callable[[], None]) -> None:
+        """Run ``task``, which must not raise, on a thread of its own."""
+        with self._lock:
+            if self._stopped:
+                return
+            spare = self._idle > 0
+            if spare:
+                self._idle -= 1
+            else:
+                self._made += 1
+        self._tasks.put(task)
+        if not spare:
+            name = f"meerkat-run-{self._made}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """End the threads that are idle now, and the others when their task returns."""
+        with self._lock:
+            self._stopped = True
+            idle, self._idle = self._idle, 0
+        for _ in range(idle):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+            with self._lock:
+                if self._stopped:
+                    return
+                self._idle += 1

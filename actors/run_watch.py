@@ -1,0 +1,80 @@
+"""Run watch: shows an executor that gives no sign, with its stack.
+
+A run gives a sign when it begins and whenever it uses its context; one that waits by its
+own will counts as well. The watch looks a few times per bound; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+
+from actors.clock import Clock, Timers
+from actors.runs import RunBase
+
+LOOKS_PER_BOUND: Final = 4
+"""How often a run is looked at within the time after which it counts as stuck."""
+
+
+@define(eq=False)
+class Watched:
+    """One run that is watched, and when it last gave a sign."""
+
+    run: RunBase
+    tell: Callable[[str], None] = field(repr=False)
+    sign_at: float
+    shown: bool = False
+
+
+class RunWatch:
+    """The runs in hand of one control plane. Thread-safe.
+
+    ``stuck_after_s`` is in seconds; None watches nothing.
+    """
+
+    def __init__(self, clock: Clock, timers: Timers, stuck_after_s: float | None) -> None:
+        self._clock = clock
+        self._timers = timers
+        self._stuck_after_s = stuck_after_s
+        self._lock = threading.Lock()
+        self._watched: dict[RunBase, Watched] = {}
+        self._looking = False
+
+    def begin(self, run: RunBase, tell: Callable[[str], None]) -> None:
+        """Watch a run; ``tell`` is given what there is to say when it is stuck."""
+        if self._stuck_after_s is None:
+            return
+        with self._lock:
+            self._watched[run] = Watched(run, tell, self._clock.monotonic())
+            looking, self._looking = self._looking, True
+        if not looking:
+            self._look_later(self._stuck_after_s)
+
+    def sign(self, run: RunBase) -> None:
+        """A run has given a sign of life."""
+        watched = self._watched.get(run)
+        if watched is not None:
+            watched.sign_at, watched.shown = self._clock.monotonic(), False
+
+    def end(self, run: RunBase) -> None:
+        """A run is over."""
+        self._watched.pop(run, None)
+
+    def _look_later(self, stuck_after_s: float) -> None:
+        self._timers.after(stuck_after_s / LOOKS_PER_BOUND, lambda: self._look(stuck_after_s))
+
+    def _look(self, stuck_after_s: float) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            watched = list(self._watched.values())
+            self._looking = bool(watched)
+        for each in watched:
+            if each.shown or each.run.attention.waits or now - each.sign_at < stuck_after_s:
+                continue
+            each.shown = True
+            each.tell(f"no sign for {now - each.sign_at:.0f} s\n{each.run.stack()}".rstrip())
+        if watched:
+            self._look_later(stuck_after_s)
