@@ -58,6 +58,7 @@ class CoroutineRun(RunBase):
         self._task: asyncio.Task[Ending] | None = None
         self._committing: Reply[RunBoundaryReceipt] | None = None
         self._session = MessageLog()
+        self._told = False
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -108,6 +109,8 @@ class CoroutineRun(RunBase):
             while (reason := self.attention.reason()) is None:
                 await changed.wait()
                 changed.clear()
+            if reason is WakeReason.CANCELLED and not self._told:
+                await asyncio.get_running_loop().create_future()  # CancelledError is on its way
             return reason
         finally:
             self.attention.listen(None)
@@ -143,6 +146,7 @@ class CoroutineRun(RunBase):
         self._loop.call(self._cancel_task)
 
     def _cancel_task(self) -> None:
+        self._told = True
         if self._task is not None:
             self._task.cancel()
 
@@ -163,7 +167,7 @@ class CoroutineRun(RunBase):
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._outcome())
         self._task.add_done_callback(self._done)
-        if self.cancelled.is_set():
+        if self._told:  # before there was a task
             self._task.cancel()
 
     def _done(self, task: asyncio.Task[Ending]) -> None:
