@@ -25,7 +25,7 @@ class Attention:
         self._work_waits = False
         self._ends_at_boundary = False
         self._over = False
-        self._listener: Callable[[], None] | None = None
+        self._listeners: list[Callable[[], None]] = []
 
     # --- told by others -----------------------------------------------------------------
 
@@ -58,8 +58,8 @@ class Attention:
     def _tell(self) -> None:
         with self._changed:
             self._changed.notify_all()
-            listener = self._listener
-        if listener is not None:
+            listeners = tuple(self._listeners)
+        for listener in listeners:
             listener()
 
     # --- looked at by the run -----------------------------------------------------------
@@ -96,15 +96,16 @@ class Attention:
             found.extend([reason] if reason else [])
             return bool(found)
 
-        self.waits = True
-        try:
-            with self._changed:
-                self._changed.wait_for(look, min(max(seconds, 0.0), threading.TIMEOUT_MAX))
-        finally:
-            self.waits = False
+        with self._changed:
+            self._changed.wait_for(look, min(max(0.0, seconds), threading.TIMEOUT_MAX))
         return found[0] if found else WakeReason.TIMEOUT
 
-    def listen(self, listener: Callable[[], None] | None) -> None:
+    def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener``, which must not raise, whenever there is something to look at."""
         with self._changed:
-            self._listener = listener
+            self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        with self._changed:
+            self._listeners.remove(listener)

@@ -22,17 +22,21 @@ from actors.replies import OpenCalls
 from actors.run_places import RunThreads
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.epoch import EpochCursorState
-from meerkat.errors import MeerkatError, RecoveryCorruption, StoreError
-from meerkat.identifiers import LogicalRuntimeId
+from meerkat.errors import MeerkatError, StoreError
+from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId
 from meerkat.kernel import RuntimeHead
 from meerkat.limits import Limits
 from meerkat.operations_registry import OpsLifecycleRegistry
 from meerkat.ops_snapshot import OpsSnapshot
+from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import RuntimeStore
 
 logger = logging.getLogger(__name__)
 
 EPOCH_ROTATED: Final = "epoch rotated"
+
+TERMINATE_ATTEMPTS: Final = 3
+"""Times a store is asked to record how a session's operations ended: one failure passes."""
 
 
 @frozen(kw_only=True)
@@ -46,7 +50,7 @@ class RegistryMaker:
     calls: OpenCalls
 
     def make(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
-        """The bindings of the head's epoch; StoreError when its operations cannot be read.
+        """The bindings of the head's epoch; StoreError, RecoveryCorruption.
 
         The store is asked only where an operation of the epoch is known to have ended.
         """
@@ -76,10 +80,7 @@ class RegistryMaker:
 
     def stored(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> OpsSnapshot | None:
         """The ended operations of the head's epoch, as far as they are kept."""
-        try:
-            snapshot = self.store.load_ops_snapshot(runtime_id)
-        except RecoveryCorruption as error:
-            raise StoreError(str(error)) from error
+        snapshot = self.store.load_ops_snapshot(runtime_id)
         return snapshot if snapshot and snapshot.epoch_id == head.epoch_id else None
 
 
@@ -91,9 +92,14 @@ class BindingsTable:
         self._threads = threads
         self._lock = threading.Lock()
         self._bindings: dict[LogicalRuntimeId, SessionRuntimeBindings] = {}
+        self._ended: dict[LogicalRuntimeId, RuntimeEpochId] = {}
+        self._ending: list[SessionRuntimeBindings] = []
 
     def of(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
-        """The bindings of the head's epoch; those of an earlier one are retired. StoreError."""
+        """The bindings of the head's epoch; those of an earlier one are retired.
+
+        Raises StoreError and RecoveryCorruption when its operations cannot be read.
+        """
         present = self.present(runtime_id, head)
         if present is not None:
             return present
@@ -108,11 +114,18 @@ class BindingsTable:
         return made
 
     def of_run(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
-        """The bindings of a run's epoch: retired ones when the runtime has gone on to another."""
-        present = self._bindings.get(runtime_id)
-        if present is None or present.epoch_id == head.epoch_id:
-            return self.of(runtime_id, head)
+        """The bindings of a run's epoch: retired ones when that epoch is over."""
+        present = self.present(runtime_id, head)
+        if present is not None:
+            return present
         made = self._maker.make(runtime_id, head)
+        with self._lock:
+            other = self._bindings.get(runtime_id)
+            if other is not None and other.epoch_id == head.epoch_id:
+                return other
+            if other is None and self._ended.get(runtime_id) != head.epoch_id:
+                self._bindings[runtime_id] = made
+                return made
         made.ops_lifecycle.terminate_owner(EPOCH_ROTATED)
         return made
 
@@ -123,14 +136,40 @@ class BindingsTable:
         present = self._bindings.get(runtime_id)
         return present if present is not None and present.epoch_id == head.epoch_id else None
 
-    def end(self, runtime_id: LogicalRuntimeId, reason: str, ended: Callable[[], None]) -> None:
+    def end(
+        self,
+        runtime_id: LogicalRuntimeId,
+        epoch_id: RuntimeEpochId | None,
+        reason: str,
+        ended: Callable[[], None],
+    ) -> None:
         """Retire the bindings of an epoch that is over; ``ended`` is called once they are."""
         with self._lock:
+            if epoch_id is not None:
+                self._ended[runtime_id] = epoch_id
             present = self._bindings.pop(runtime_id, None)
         if present is None:
             ended()
         else:
             self.end_owner(present, reason, ended)
+
+    def forget(self, runtime_id: LogicalRuntimeId) -> None:
+        """The runtime has nobody who drives it, and no run: which epoch was its last is over."""
+        self._ended.pop(runtime_id, None)
+
+    def take_up(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> None:
+        """Bring what hosts hold up to ``head``, as it was loaded; raises what ``of`` does.
+
+        Ends, cursors, and the end of the epoch: stored, though their commit was in doubt.
+        """
+        held = self._bindings.get(runtime_id)
+        if held is None:
+            return
+        if held.epoch_id == head.epoch_id and head.phase.state is not RuntimeState.DESTROYED:
+            self.adopt(runtime_id, head)
+            held.cursor_state.advance_through(head.cursors)
+        else:
+            self.end(runtime_id, held.epoch_id, EPOCH_ROTATED, lambda: None)
 
     def adopt(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> None:
         """Let a registry know of ends that were stored though their commit was in doubt."""
@@ -140,23 +179,61 @@ class BindingsTable:
             if stored is not None:
                 present.ops_lifecycle.adopt(stored.operations, stored.feed)
 
-    def live(self) -> list[SessionRuntimeBindings]:
-        """The bindings that have live operations."""
+    def owners(self) -> tuple[list[SessionRuntimeBindings], list[SessionRuntimeBindings]]:
+        """The bindings with live operations, of epochs that are over too, and all others."""
         with self._lock:
-            known = list(self._bindings.values())
-        return [each for each in known if each.ops_lifecycle.live_ids]
+            known = [*self._bindings.values(), *self._ending]
+        live: list[SessionRuntimeBindings] = []
+        rest: list[SessionRuntimeBindings] = []
+        for each in known:
+            (live if each.ops_lifecycle.live_ids else rest).append(each)
+        return live, rest
+
+    def end_idle(
+        self, owners: list[SessionRuntimeBindings], reason: str, ended: Callable[[], None]
+    ) -> None:
+        """Have registries without live operations take no more; then call ``ended``."""
+
+        def end() -> None:
+            for each in owners:
+                _is_terminated(each, reason)
+            ended()
+
+        self._threads.start(end)
 
     def end_owner(
         self, bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]
     ) -> None:
         """Have a registry's operations ended, on a thread of its own; then call ``ended``."""
-        self._threads.start(partial(_terminate, bindings, reason, ended))
+        with self._lock:
+            self._ending.append(bindings)
+        self._threads.start(partial(self._terminate, bindings, reason, ended))
+
+    def _terminate(
+        self, bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]
+    ) -> None:
+        """End them; what could not be ended is left to the stop, which asks again."""
+        try:
+            if _is_terminated(bindings, reason):
+                with self._lock:
+                    self._ending.remove(bindings)
+        finally:
+            ended()
 
 
-def _terminate(bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]) -> None:
-    try:
-        bindings.ops_lifecycle.terminate_owner(reason)
-    except MeerkatError:
-        logger.exception("the operations of epoch %s could not be ended", bindings.epoch_id)
-    finally:
-        ended()
+def _is_terminated(bindings: SessionRuntimeBindings, reason: str) -> bool:
+    """Terminate; a disk that fails once is asked again."""
+    for attempts_left in reversed(range(TERMINATE_ATTEMPTS)):
+        try:
+            bindings.ops_lifecycle.terminate_owner(reason)
+        except MeerkatError as error:
+            if not attempts_left or not isinstance(error, StoreError):
+                said = "the operations of epoch %s could not be ended"
+                logger.exception(said, bindings.epoch_id)
+                return False
+        except BaseException:
+            logger.exception("a callback of the host failed")  # when everybody had been told
+            return True
+        else:
+            return True
+    return False

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
+
+logger = logging.getLogger(__name__)
 
 CANCELLED_MAX: Final = 64
 """Cancelled calls that may lie about before they are swept out, however few are due."""
@@ -124,10 +127,22 @@ class Timers:
                 call, timer.call = timer.call, None
                 self._cancelled -= call is None
             if call is not None:
-                call()
+                _make(call)
+            del call  # nothing of it is kept until the next one is due
 
     def _is_due(self) -> bool:
         return bool(self._due) and self._due[0][0] <= self._clock.monotonic()
 
     def _wait_s(self) -> float | None:
-        return max(0.0, self._due[0][0] - self._clock.monotonic()) if self._due else None
+        if not self._due:
+            return None
+        left_s = self._due[0][0] - self._clock.monotonic()
+        return min(max(0.0, left_s), threading.TIMEOUT_MAX)
+
+
+def _make(call: Callable[[], None]) -> None:
+    """Make a call that is due; one that raises all the same does not stop the others."""
+    try:
+        call()
+    except BaseException:
+        logger.exception("a call that was due failed")

@@ -12,15 +12,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeVar
 
 from actors.executors import Ending, Failed, ending_of, planned
-from actors.replies import Reply
-from actors.runs import RunBase
+from actors.run_places import RunThreads
+from actors.runs import FRAMES_SHOWN, RunBase
 from meerkat.boundary import AsyncBoundary
 from meerkat.conversation import Conversation, MessageLog, decoded
 from meerkat.errors import ControlPlaneStopped, RunCancelled
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _READERS: Final = 2
-"""Threads that read sessions for the loop: a disk must not hold up thousands of runs."""
+"""Sessions that are read at a time for the loop, on threads: more only queue at the disk."""
 
 
 class _Done(Awaitable[None]):
@@ -56,9 +56,8 @@ class CoroutineRun(RunBase):
         super().__init__(**run)
         self._loop = loop
         self._task: asyncio.Task[Ending] | None = None
-        self._committing: Reply[RunBoundaryReceipt] | None = None
         self._session = MessageLog()
-        self._told = False
+        self._told = asyncio.Event()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -82,7 +81,6 @@ class CoroutineRun(RunBase):
 
     async def boundary(self) -> AsyncBoundary:
         """What was steered into the run so far; see AsyncRunContext."""
-        await self._committed()
         self._look_up()
         return AsyncBoundary(await asyncio.wrap_future(self._link.take_boundary()), self._commit)
 
@@ -91,7 +89,7 @@ class CoroutineRun(RunBase):
         self._link.signs()
         self.attention.waits = True
         try:
-            async with asyncio.timeout(max(seconds, 0.0)):
+            async with asyncio.timeout(max(0.0, seconds)):
                 return await self._reason()
         except TimeoutError:
             return WakeReason.TIMEOUT
@@ -99,41 +97,36 @@ class CoroutineRun(RunBase):
             self._link.leaving()
             raise
         finally:
-            self.attention.waits = False
             self._link.signs()
+            self.attention.waits = False
 
     async def _reason(self) -> WakeReason:
         changed = asyncio.Event()
-        self.attention.listen(lambda: self._loop.call(changed.set))
+        listener = partial(self._loop.call, changed.set)
+        self.attention.listen(listener)
         try:
             while (reason := self.attention.reason()) is None:
                 await changed.wait()
                 changed.clear()
-            if reason is WakeReason.CANCELLED and not self._told:
-                await asyncio.get_running_loop().create_future()  # CancelledError is on its way
+            if reason is WakeReason.CANCELLED:
+                await self._told.wait()  # CancelledError is on its way to the run's own task
             return reason
         finally:
-            self.attention.listen(None)
+            self.attention.unlisten(listener)
 
     async def _commit(
         self, input_ids: tuple[InputId, ...], output: RunOutput
     ) -> RunBoundaryReceipt:
-        await self._committed()
-        self._look_up()
+        self._before_commit()
         conversation = self._loaded()
-        plan = conversation.plan(output)
+        plan = conversation.plan(output, self._session.snapshot)
         taken_over = partial(self._session.apply, plan.change)
-        self._committing = reply = self._link.commit_boundary(input_ids, plan, conversation)
+        reply = self._link.commit_boundary(input_ids, plan, conversation)
         # On the loop, and before the waiter there goes on: callbacks keep their order.
         reply.add_done_callback(
             lambda reply: None if reply.exception() else self._loop.call(taken_over)
         )
-        return await asyncio.shield(asyncio.wrap_future(reply))
-
-    async def _committed(self) -> None:
-        """Wait for a commit that nobody waits for any more: it is under way all the same."""
-        if self._committing is not None and not self._committing.done():
-            await asyncio.wait([asyncio.wrap_future(self._committing)])
+        return await _undisturbed(asyncio.wrap_future(reply))
 
     def _loaded(self) -> Conversation:
         if self._conversation is None:
@@ -146,19 +139,20 @@ class CoroutineRun(RunBase):
         self._loop.call(self._cancel_task)
 
     def _cancel_task(self) -> None:
-        self._told = True
+        self._told.set()
         if self._task is not None:
             self._task.cancel()
 
-    def stack(self) -> str:
+    def _stack(self) -> str:
         """Where the run awaits just now, or where it holds the loop up."""
         task = self._task
         if task is None:
             return ""
         frame = self._loop.frame_in(task)
         if frame is not None:
-            return "".join(traceback.format_stack(frame))
-        return "".join(traceback.StackSummary.extract(_awaiting(task)).format())
+            return "".join(traceback.format_stack(frame, FRAMES_SHOWN))
+        frames = traceback.StackSummary.extract(_awaiting(task), limit=-FRAMES_SHOWN)
+        return "".join(frames.format())
 
     def start(self) -> None:
         """Perform the run on its loop; it says itself how it ended. Lets nothing through."""
@@ -167,7 +161,7 @@ class CoroutineRun(RunBase):
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._outcome())
         self._task.add_done_callback(self._done)
-        if self._told:  # before there was a task
+        if self._told.is_set():  # before there was a task
             self._task.cancel()
 
     def _done(self, task: asyncio.Task[Ending]) -> None:
@@ -184,10 +178,23 @@ class CoroutineRun(RunBase):
         try:
             self._session = MessageLog(await self._loop.read(self._read_session))
             output = await self._apply(self, self._primitive)
-            await self._committed()
-            return planned(output, self._loaded())
+            return planned(output, self._loaded(), self._session.snapshot)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises is a failure
             return _ending(error, cancelled=self.cancelled.is_set())
+
+
+async def _undisturbed(future: asyncio.Future[T]) -> T:
+    """Wait for what cannot be taken back; a cancellation comes once it is known."""
+    disturbed: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            disturbed = error
+    if disturbed is not None:
+        future.exception()  # it is known, and nobody asks for it any more
+        raise disturbed
+    return future.result()
 
 
 def _ending(error: BaseException, *, cancelled: bool) -> Ending:
@@ -200,7 +207,10 @@ def _ending(error: BaseException, *, cancelled: bool) -> Ending:
 def _awaiting(task: asyncio.Task[Any]) -> Iterator[tuple[FrameType, int]]:
     """The frames of a task that waits, from its start to where it waits."""
     coroutine: Any = task.get_coro()
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+    for _ in range(sys.getrecursionlimit()):
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is None:
+            return
         yield frame, frame.f_lineno
         coroutine = getattr(coroutine, "cr_await", None)
 
@@ -212,11 +222,12 @@ def _failed(error: BaseException) -> Failed:
 class RunLoop:
     """An event loop on a thread of its own, started when it is first used. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: RunThreads) -> None:
+        self._threads = threads
+        self._reading = asyncio.Semaphore(_READERS)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._readers = ThreadPoolExecutor(_READERS, "meerkat-run-reader")
         self._stopped = False
 
     def call(self, callback: Callable[[], object]) -> None:
@@ -237,9 +248,12 @@ class RunLoop:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
         future.result()
 
-    def read(self, read: Callable[[], T]) -> Awaitable[T]:
-        """Call a function that waits for the disk, off the loop. Used on the loop."""
-        return asyncio.get_running_loop().run_in_executor(self._readers, read)
+    async def read(self, read: Callable[[], T]) -> T:
+        """Call a function that waits for the disk, on a thread. Used on the loop."""
+        async with self._reading:
+            done: Future[T] = Future()
+            self._threads.start(partial(_settle, done, read))
+            return await asyncio.wrap_future(done)
 
     def frame_in(self, task: asyncio.Task[Any]) -> FrameType | None:
         """The frame the loop's thread is in, if it is in that task and does not come back."""
@@ -254,7 +268,6 @@ class RunLoop:
         with self._lock:
             self._stopped = True
             loop, thread = self._loop, self._thread
-        self._readers.shutdown(wait=False)
         if loop is None or thread is None:
             return
         with suppress(RuntimeError):  # stopped before, and closed
@@ -281,6 +294,15 @@ class RunLoop:
             if self._stopped:
                 break
         loop.close()
+
+
+def _settle(done: Future[T], read: Callable[[], T]) -> None:
+    if not done.set_running_or_notify_cancel():
+        return
+    try:
+        done.set_result(read())
+    except BaseException as error:  # noqa: BLE001 - it is the reader's to handle
+        done.set_exception(error)
 
 
 async def _wind_up(timeout_s: float) -> None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import pykka
 from attrs import evolve
 
-from actors import driver_messages, driver_next
+from actors import driver_messages, driver_next, driver_runs
 from actors import messages as m
 from actors.driver_loading import load
 from actors.executors import Executor
@@ -26,7 +26,7 @@ from actors.pool import PooledActor
 from actors.replies import Reply
 from actors.seat import Seat
 from actors.system import System
-from actors.ticket import Answer, Ticket
+from actors.ticket import Answer, Step, Ticket
 from meerkat import kernel
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import (
@@ -35,7 +35,7 @@ from meerkat.errors import (
     InternalError,
     MeerkatError,
     RecoveryCorruption,
-    RunRefused,
+    RunCancelled,
     RuntimeNotFound,
     StoreError,
 )
@@ -67,6 +67,7 @@ class DriverActor(PooledActor):
         self.stopping: list[Reply[Any]] = []
         self.cut_short = False
         self.feed_moved = False
+        self.epochs_ending = 0
         self.load_report: RecoveryReport | None = None
         self.memory: RuntimeMemory | None = None
         self._fence = 0
@@ -111,9 +112,11 @@ class DriverActor(PooledActor):
             case m.FrontDoorMessage() | m.StopHookReturned():
                 self.system.directory.deliver_anew(self.runtime_id, message)
             case m.RunCall(reply=reply):
-                reply.fail(RunRefused("its runtime has gone"))
+                reply.fail(RunCancelled())  # its runtime has gone
             case m.SlotGranted():
                 self.system.slots.give_back()
+            case m.RunEnded(run_id=run_id) if said := driver_runs.said_of_late(message):
+                logger.warning("runtime %s: run %s: %s", self.runtime_id, run_id, said)
             case m.Quiesce():
                 message.quiet(self.runtime_id)
 
@@ -216,11 +219,15 @@ class DriverActor(PooledActor):
             self._release(ticket)
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
-        """Cursors ride on the runtime's next commit."""
+        """How far the agent was shown the feed rides on the runtime's next commit.
+
+        The other two cursors are the driver's own, and shown to whoever holds the bindings.
+        """
         bindings = self.system.bindings.present(self.runtime_id, memory.head)
         if bindings is not None:
-            cursors = memory.head.cursors.furthest(bindings.cursor_state.snapshot())
-            if cursors != memory.head.cursors:
+            applied = bindings.cursor_state.agent_applied_cursor
+            if applied > memory.head.cursors.agent_applied_cursor:
+                cursors = evolve(memory.head.cursors, agent_applied_cursor=applied)
                 memory.head = evolve(memory.head, cursors=cursors)
                 ticket.commit.ride(memory.head)
 
@@ -257,6 +264,8 @@ class DriverActor(PooledActor):
         said.__cause__ = error
         if isinstance(error, ControlPlaneStopped):
             stranded.fail(error)
+        if isinstance(error, RecoveryCorruption):
+            self.unavailable = error
         if isinstance(error, Fenced):
             self.unavailable = said = error
             self._refuse_unregistering(error)
@@ -298,7 +307,7 @@ class DriverActor(PooledActor):
         except RecoveryCorruption as error:
             logger.error("runtime %s is unavailable: %s", self.runtime_id, error)  # noqa: TRY400
             self._refuse_unregistering(error)
-        except StoreError as error:
+        except MeerkatError as error:  # the store's, or the policy's
             if self.unavailable is None:
                 logger.warning("runtime %s could not be loaded: %s", self.runtime_id, error)
                 self._go_on_later()
@@ -308,23 +317,35 @@ class DriverActor(PooledActor):
     def _release(self, ticket: Ticket) -> None:
         """Let out what a durable ticket holds, in the order of the mailbox."""
         for step in ticket.steps:
-            if step.transition is not None:
-                emits = [e for e in step.transition.effects if isinstance(e, kernel.Emit)]
-                if emits:
-                    self.system.events.append(self.runtime_id, emits, step.now)
-                for effect in step.transition.effects:
-                    self._let_out(effect)
-                for state in step.transition.states:
-                    self.seat.note(state)
-                    self._end_handles(state)
-            step.settle()
+            try:
+                try:
+                    self._let_step_out(step)
+                finally:
+                    step.settle()
+            except Exception as error:  # a defect: the steps behind it have callers too
+                logger.exception("runtime %s: not all of a step came out", self.runtime_id)
+                if step.reply is not None:
+                    step.reply.fail(error)
+
+    def _let_step_out(self, step: Step) -> None:
+        if step.transition is None:
+            return
+        emits = [each for each in step.transition.effects if isinstance(each, kernel.Emit)]
+        if emits:
+            self.system.events.append(self.runtime_id, emits, step.now)
+        for state in step.transition.states:
+            self.seat.note(state)  # before a run that starts can look
+        for effect in step.transition.effects:
+            self._let_out(effect)
+        for state in step.transition.states:
+            self._end_handles(state)
 
     def _let_out(self, effect: kernel.Effect) -> None:
         match effect:
             case kernel.StartRun():
                 head = None if self.memory is None else self.memory.head
                 if head is not None and head.phase.run_id == effect.run.run_id:
-                    self.seat.begin(effect, head, self.executor)
+                    self.seat.begin(effect, head, None if self.cut_short else self.executor)
             case kernel.InterruptRun(run_id=run_id):
                 self.seat.fence(run_id)
             case kernel.RetryLane(lane=lane, delay_s=delay_s):
@@ -360,18 +381,23 @@ class DriverActor(PooledActor):
     def ending_epoch(self, reply: Reply[Any], reason: str) -> Reply[Any]:
         """A reply in the place of the caller's, who is answered once the registry is retired.
 
-        Elsewhere: the ends of its operations are recorded here.
+        Elsewhere: the ends of its operations are recorded here, so this driver stays for them.
         """
         decided: Reply[Any] = Reply()
+        epoch_id = self.loaded().head.epoch_id
 
         def settled(decided: Any) -> None:
             error = decided.exception()
             if error is not None:
                 reply.fail(error)
-            else:
-                self.system.bindings.end(
-                    self.runtime_id, reason, lambda: reply.give(decided.result())
-                )
+                return
+
+            def retired() -> None:
+                reply.give(decided.result())
+                self.tell(m.EpochRetired())
+
+            self.epochs_ending += 1
+            self.system.bindings.end(self.runtime_id, epoch_id, reason, retired)
 
         decided.add_done_callback(settled)
         return decided

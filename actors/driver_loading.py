@@ -71,11 +71,10 @@ def take_up_operations(system: System, memory: RuntimeMemory) -> None:
     not made: most sessions have no operations.
     """
     head = memory.head
-    if not head.registered or head.epoch_id is None:
-        return
-    if head.feed_watermark > head.cursors.runtime_observed_seq:
+    is_over = head.epoch_id is None or head.phase.state is RuntimeState.DESTROYED
+    if not is_over and head.feed_watermark > head.cursors.runtime_observed_seq:
         system.bindings.of(memory.runtime_id, head)
-    system.bindings.adopt(memory.runtime_id, head)
+    system.bindings.take_up(memory.runtime_id, head)
 
 
 def _lost(system: System, memory: RuntimeMemory) -> tuple[tuple[InputId, CompletionOutcome], ...]:

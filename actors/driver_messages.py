@@ -154,7 +154,7 @@ def _unregister(driver: DriverActor, message: m.UnregisterRuntime) -> None:
     if driver.loaded().head.registered:
         driver.unregistering.append(message.reply)
     else:  # decided already: join
-        driver.ticket.answered(driver.system.clock.now(), message.reply)
+        driver.unregistering[0].pass_on(message.reply)
 
 
 def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
@@ -207,7 +207,10 @@ def _executor_ready(driver: DriverActor, message: m.ExecutorReady) -> None:
 
 
 def _record_operation(driver: DriverActor, message: m.RecordOperation) -> None:
-    driver.loaded()
+    """Record an end; a registry that has missed one, whose caller had gone, is told first."""
+    head, row = driver.loaded().head, message.row
+    if row.epoch_id == head.epoch_id and row.seq <= head.feed_watermark:
+        driver.system.bindings.adopt(driver.runtime_id, head)
     driver.decide(kernel.RecordOperation(message.row), message.reply)
 
 
@@ -217,6 +220,10 @@ def _operation_moved(driver: DriverActor, message: m.OperationMoved) -> None:
     if memory is not None and memory.head.registered:
         driver.decide(kernel.TellOperation(message.event))
         driver.feed_moved = driver.feed_moved or message.event.code is EventCode.OPERATION_COMPLETED
+
+
+def _epoch_retired(driver: DriverActor, _message: m.EpochRetired) -> None:
+    driver.epochs_ending -= 1
 
 
 # --- coming and going -------------------------------------------------------------------
@@ -248,6 +255,7 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.ExecutorReady: _executor_ready,
     m.RecordOperation: _record_operation,
     m.OperationMoved: _operation_moved,
+    m.EpochRetired: _epoch_retired,
     m.Resume: _resume,
     m.Quiesce: _quiesce,
     **RUN_HANDLERS,

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 def advance(driver: DriverActor, memory: RuntimeMemory) -> None:
     """Decide whatever can be decided now."""
     _try_unregister(driver, memory)
-    if driver.feed_moved:
+    if not memory.quiescent:
+        driver.feed_moved = True  # the feed is looked at once the runtime is at rest again
+    elif driver.feed_moved:
         _try_notice(driver, memory)
     _try_start(driver, memory)
 
@@ -39,7 +41,7 @@ def _try_notice(driver: DriverActor, memory: RuntimeMemory) -> None:
     """
     held_back = driver.quiesce is not None or driver.held_off or bool(driver.unregistering)
     head = memory.head
-    if held_back or not head.registered or not head.phase.admits or not memory.quiescent:
+    if held_back or not head.registered or not head.phase.admits:
         return
     driver.feed_moved = False
     bindings = driver.system.bindings.present(driver.runtime_id, head)
@@ -87,7 +89,7 @@ def _try_unregister(driver: DriverActor, memory: RuntimeMemory) -> None:
         first, *others = driver.unregistering
         driver.decide(kernel.Unregister(), driver.ending_epoch(first, "runtime unregistered"))
         for reply in others:
-            driver.ticket.answered(driver.system.clock.now(), reply)
+            first.pass_on(reply)
         waiting, driver.coming_back = driver.coming_back, []
         for message in waiting:
             driver.tell(message)
@@ -95,7 +97,8 @@ def _try_unregister(driver: DriverActor, memory: RuntimeMemory) -> None:
 
 def try_leave(driver: DriverActor) -> None:
     """End when there is no runtime to drive, or none could be loaded and nobody waits."""
-    if driver.stopping or driver.seat.occupied or driver.held_off or driver.unavailable is not None:
+    kept = driver.stopping or driver.seat.occupied or driver.held_off or driver.epochs_ending
+    if kept or driver.unavailable is not None:
         return
     if driver.memory is None:
         needed = bool(driver.unregistering)
@@ -104,6 +107,7 @@ def try_leave(driver: DriverActor) -> None:
         needed = head.registered or head.phase.state is RuntimeState.DESTROYED
     if not needed and driver.system.directory.leave(driver.runtime_id, driver):
         driver.system.events.forget(driver.runtime_id)
+        driver.system.bindings.forget(driver.runtime_id)
 
 
 def say_quiet(driver: DriverActor) -> None:

@@ -15,7 +15,6 @@ from actors.executors import Cancelled, Failed, Stopped, Succeeded, Unreadable, 
 from meerkat import kernel
 from meerkat.errors import RunCancelled
 from meerkat.identifiers import RunId
-from meerkat.kernel.run_steps import steered
 
 if TYPE_CHECKING:
     from actors.driver import DriverActor
@@ -34,9 +33,9 @@ _WORDS: Final[Mapping[type, str]] = {
 def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
     memory = driver.memory
     if memory is None or memory.head.phase.run_id != message.run_id:
-        if not isinstance(message.ending, Cancelled):  # else it has ended as it was told
-            brought = _WORDS[type(message.ending)]
-            _remark(driver, message.run_id, f"late result refused: it had {brought}")
+        said = said_of_late(message)
+        if said is not None:
+            _remark(driver, message.run_id, said)
         _gone(driver, message.run_id)
         return
     if isinstance(message.ending, Unreadable):
@@ -53,6 +52,13 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
             driver.decide(kernel.AttachExecutor())
 
 
+def said_of_late(message: m.RunEnded) -> str | None:
+    """What is said of a result that came too late; of one that ended as it was told, nothing."""
+    if isinstance(message.ending, Cancelled):
+        return None
+    return f"late result refused: it had {_WORDS[type(message.ending)]}"
+
+
 def _gone(driver: DriverActor, run_id: RunId) -> bool:
     """A run that is over has left its seat; without a memory nobody else hands its slot on."""
     gone = driver.seat.gone(run_id)
@@ -67,7 +73,7 @@ def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
             return kernel.CompleteRun(message.run_id, plan, result)
         case Failed() as failed:
             return _failed(driver, message.run_id, failed)
-        case Cancelled() if not driver.cut_short:
+        case Cancelled() if driver.seat.interrupted or not driver.cut_short:
             return kernel.CancelRun(message.run_id)
         case Cancelled() | Stopped() | Unreadable():
             return kernel.RequeueRun(message.run_id)
@@ -117,13 +123,12 @@ def _remark(driver: DriverActor, run_id: RunId, text: str) -> None:
 
 def _take_boundary(driver: DriverActor, message: m.TakeBoundary) -> None:
     """Hand over what is steered; its acceptance is durable when the answer leaves."""
-    states = steered(_with_run(driver), message.run_id)
-    inputs = tuple(state.input for state in states if state.input is not None)
-    driver.ticket.answered(driver.system.clock.now(), message.reply, lambda: inputs)
+    _with_run(driver, message.run_id)
+    driver.decide(kernel.HandOver(message.run_id), message.reply)
 
 
 def _commit_at_boundary(driver: DriverActor, message: m.CommitAtBoundary) -> None:
-    _with_run(driver)
+    _with_run(driver, message.run_id)
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
         def taken_over() -> Any:
@@ -136,11 +141,11 @@ def _commit_at_boundary(driver: DriverActor, message: m.CommitAtBoundary) -> Non
     driver.decide(command, message.reply, answer)
 
 
-def _with_run(driver: DriverActor) -> kernel.RuntimeMemory:
-    """The memory that knows of the run that asks: one that was dropped does not any more."""
-    if driver.memory is None:
+def _with_run(driver: DriverActor, run_id: RunId) -> None:
+    """Raise RunCancelled for a run that was taken out of its runtime's hand."""
+    memory = driver.memory
+    if memory is None or memory.head.phase.run_id != run_id:
         raise RunCancelled
-    return driver.memory
 
 
 def _interrupt(driver: DriverActor, message: m.Interrupt) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 
-from meerkat.conversation import Conversation, Plan
-from meerkat.errors import ApplyFailed, ExecutorStopped, MeerkatError, RunCancelled, StoreError
+from meerkat.conversation import Conversation, Plan, SessionSnapshot
+from meerkat.errors import (
+    ApplyFailed,
+    ExecutorStopped,
+    MeerkatError,
+    RecoveryCorruption,
+    RunCancelled,
+    StoreError,
+)
 from meerkat.interfaces import AsyncRunContext, RunContext
 from meerkat.json_values import JsonValue, carriable
 from meerkat.limits import TEXT_BYTES_MAX
@@ -55,6 +63,8 @@ def checked_executor(executor: object) -> Executor:
 def is_coroutine(executor: Executor) -> bool:
     """Does it run on an event loop?"""
     apply = getattr(executor, "apply", executor)
+    while isinstance(apply, partial):
+        apply = apply.func
     return inspect.iscoroutinefunction(apply) or inspect.iscoroutinefunction(
         getattr(apply, "__call__", None)  # noqa: B004 - the method itself is looked at
     )
@@ -94,21 +104,25 @@ class Stopped:
 class Unreadable:
     """The committed session could not be read: the store's fault, not the executor's."""
 
-    error: StoreError
+    error: StoreError | RecoveryCorruption
 
 
 Ending: TypeAlias = Succeeded | Failed | Cancelled | Stopped | Unreadable
 
 
 class SessionUnreadable(StoreError):
-    """What the store holds of a run's session cannot be read just now."""
+    """What the store holds of a run's session cannot be read."""
+
+    def __init__(self, fault: StoreError | RecoveryCorruption) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def ending_of(error: BaseException, *, cancelled: bool) -> Ending:
     """How a run ends that raised; ``cancelled`` says whether it had been told to end."""
     match error:
-        case SessionUnreadable():
-            return Unreadable(error)
+        case SessionUnreadable(fault=fault):
+            return Unreadable(fault)
         case RunCancelled():
             return Cancelled()
         case asyncio.CancelledError() if cancelled:
@@ -122,14 +136,18 @@ def ending_of(error: BaseException, *, cancelled: bool) -> Ending:
             return Failed(_text_of(error, named), recoverable=True)
 
 
-def planned(output: object, conversation: Conversation) -> Succeeded:
+def planned(
+    output: object,
+    conversation: Conversation,
+    committed: Callable[[], SessionSnapshot] | None = None,
+) -> Succeeded:
     """Work out what an output changes; ApplyFailed for one that cannot be stored."""
     if not isinstance(output, RunOutput):
         if inspect.iscoroutine(output):
             output.close()  # it will not be awaited: do not have Python say so as well
         raise ApplyFailed(f"an executor gives a RunOutput, not {type(output).__name__}")
     try:
-        plan = conversation.plan(output)
+        plan = conversation.plan(output, committed)
     except ValueError as error:
         raise ApplyFailed(f"the output cannot be stored: {error}") from error
     return Succeeded(plan, output.result, conversation)

@@ -241,6 +241,11 @@ class StopHookReturned:
 
 
 @frozen
+class EpochRetired:
+    """All operations of an epoch that is over have ended."""
+
+
+@frozen
 class Resume:
     """Load the runtime and work what waits."""
 
@@ -271,6 +276,7 @@ DriverMessage: TypeAlias = (
     | SlotGranted
     | LaneDue
     | StopHookReturned
+    | EpochRetired
     | Resume
     | Quiesce
     | CancelRuns

@@ -14,12 +14,14 @@ from attrs import frozen
 
 from actors import messages as m
 from actors.directory import Directory
-from actors.replies import OpenCalls, Reply, wait_for
+from actors.replies import OpenCalls, Reply, refuse_deadlock, wait_for
 from meerkat.completion_feed import FeedEntry
 from meerkat.events import EventCode, OperationEvent
 from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId
 from meerkat.operations import OperationRecord, OperationStep
 from meerkat.ops_snapshot import OperationRow
+
+_CALL: Final = "the end of an operation"
 
 _CODES: Final[Mapping[OperationStep, EventCode]] = {
     OperationStep.PROVISIONING_SUCCEEDED: EventCode.OPERATION_STARTED,
@@ -45,11 +47,12 @@ class OperationLog:
         """
         if entry is None:
             return
+        refuse_deadlock(_CALL)  # before anything is sent: what is refused has not happened
         row = OperationRow(epoch_id=self.epoch_id, seq=entry.seq, record=record)
         reply: Reply[None] = Reply()
         self.calls.opened_by_run(reply)
         self.directory.deliver(self.runtime_id, m.RecordOperation(row, reply))
-        wait_for(reply, "the end of an operation", None)
+        wait_for(reply, _CALL, None)
 
     def observe(self, record: OperationRecord, step: OperationStep) -> None:
         """Tell the driver of a step that was taken. Capacity slots are nobody's business."""

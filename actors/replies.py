@@ -45,6 +45,18 @@ class Reply(Future[T], Generic[T]):
         if not self.done():
             settle(self.set_result, value)
 
+    def pass_on(self, other: Reply[T]) -> None:
+        """Settle another caller's reply as this one is settled."""
+
+        def settled(_self: Future[T]) -> None:
+            error = self.exception()
+            if error is None:
+                other.give(self.result())
+            else:
+                other.fail(error)
+
+        self.add_done_callback(settled)
+
     def fail(self, error: BaseException) -> None:
         """Settle with an error, as the control plane's callers are to see it."""
         if not self.done():
@@ -104,6 +116,7 @@ class OpenCalls:
 
     def __init__(self, in_flight_max: int) -> None:
         self._open: set[Reply[Any]] = set()
+        self._of_runs: set[Reply[Any]] = set()
         self._max = in_flight_max
         self._refusing = False
         self._ended = False
@@ -127,11 +140,11 @@ class OpenCalls:
 
     def opened_by_run(self, reply: Reply[Any]) -> None:
         """Note a call from a run, or about an operation: it passes while runs come to an end."""
-        self._open.add(reply)
+        self._of_runs.add(reply)
         if self._ended:
-            self._open.discard(reply)
+            self._of_runs.discard(reply)
             raise ControlPlaneStopped
-        reply.add_done_callback(self._open.discard)
+        reply.add_done_callback(self._of_runs.discard)
 
     def refuse(self) -> None:
         """Take no more calls but those that bring what is under way to an end."""
@@ -140,5 +153,5 @@ class OpenCalls:
     def fail_all(self, error: BaseException) -> None:
         """Settle everything that is left, and take no call at all from now on."""
         self._refusing = self._ended = True
-        for reply in tuple(self._open):
+        for reply in (*self._open, *self._of_runs):
             reply.fail(error)

@@ -38,6 +38,7 @@ class DriverLink:
         self._tell = tell
         self.run: RunBase | None = None
         self.deadline: Timer | None = None
+        self._left = False
 
     def read_session(self) -> SessionSnapshot | None:
         """What the store holds of the session; StoreError."""
@@ -47,6 +48,8 @@ class DriverLink:
 
     def bindings(self) -> SessionRuntimeBindings:
         """The bindings of the run's epoch; StoreError."""
+        if self._system.closing.is_set():
+            raise ControlPlaneStopped
         return self._system.bindings.of_run(self._runtime_id, self._head)
 
     def progressed(self, text: str) -> None:
@@ -73,6 +76,9 @@ class DriverLink:
 
     def leaving(self) -> None:
         """The run has learned that it is to end: its grace begins."""
+        if self._left:
+            return
+        self._left = True
         overdue = m.RunOverdue(self._run_id)
         self._system.timers.after(self._system.grace_s, lambda: self._tell(overdue))
 
@@ -85,6 +91,7 @@ class DriverLink:
         """The run is over."""
         if self.run is not None:
             self._system.watch.end(self.run)
+            self.run = None
         if self.deadline is not None:
             self._system.timers.cancel(self.deadline)
         self._tell(m.RunEnded(self._run_id, ending))

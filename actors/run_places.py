@@ -59,7 +59,10 @@ class RunThreads:
         self._stopped = False
 
     def start(self, task: Callable[[], None]) -> None:
-        """Run ``task``, which must not raise, on a thread of its own."""
+        """Run ``task``, which must not raise, on a thread of its own; never once stopped.
+
+        Raises RuntimeError when a new thread cannot be had.
+        """
         with self._lock:
             if self._stopped:
                 return
@@ -68,10 +71,10 @@ class RunThreads:
                 self._idle -= 1
             else:
                 self._made += 1
-        self._tasks.put(task)
         if not spare:
             name = f"meerkat-run-{self._made}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._tasks.put(task)
 
     def stop(self) -> None:
         """End the threads that are idle now, and the others when their task returns."""
@@ -84,6 +87,7 @@ class RunThreads:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task()
+            del task  # nothing of it is kept until the next one comes
             with self._lock:
                 if self._stopped:
                     return

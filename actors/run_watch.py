@@ -26,7 +26,8 @@ class Watched:
     run: RunBase
     tell: Callable[[str], None] = field(repr=False)
     sign_at: float
-    shown: bool = False
+    shown_for: float | None = None
+    """The sign since which it has been shown."""
 
 
 class RunWatch:
@@ -57,7 +58,7 @@ class RunWatch:
         """A run has given a sign of life."""
         watched = self._watched.get(run)
         if watched is not None:
-            watched.sign_at, watched.shown = self._clock.monotonic(), False
+            watched.sign_at = self._clock.monotonic()
 
     def end(self, run: RunBase) -> None:
         """A run is over."""
@@ -72,9 +73,11 @@ class RunWatch:
             watched = list(self._watched.values())
             self._looking = bool(watched)
         for each in watched:
-            if each.shown or each.run.attention.waits or now - each.sign_at < stuck_after_s:
+            sign_at = each.sign_at
+            if each.run.attention.waits or now - sign_at < stuck_after_s:
                 continue
-            each.shown = True
-            each.tell(f"no sign for {now - each.sign_at:.0f} s\n{each.run.stack()}".rstrip())
+            if each.shown_for != sign_at:
+                each.shown_for = sign_at
+                each.tell(f"no sign for {now - sign_at:.0f} s\n{each.run.stack()}".rstrip())
         if watched:
             self._look_later(stuck_after_s)

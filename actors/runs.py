@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 from actors.attention import Attention
 from actors.executors import (
@@ -21,15 +22,18 @@ from actors.executors import (
     ending_of,
     planned,
 )
-from actors.replies import Reply
+from actors.replies import Reply, refuse_deadlock, wait_for
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.boundary import Boundary
 from meerkat.conversation import Conversation, Plan, SessionSnapshot
-from meerkat.errors import RunCancelled, StoreError
+from meerkat.errors import RecoveryCorruption, RunCancelled, StoreError
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Input
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import RunInHand, RunOutput, StagedInput, WakeReason
+
+FRAMES_SHOWN: Final = 32
+"""Innermost frames of a run that are shown: as many as fit into the text of an event."""
 
 
 class RunLink(Protocol):
@@ -92,14 +96,15 @@ class RunBase:
         self._apply: Any = getattr(executor, "apply", executor)
         self._conversation = conversation
         self._link = link
+        self._read_session = partial(_read_session, link)
 
     @property
     def bindings(self) -> SessionRuntimeBindings:
         """The runtime's epoch, registry and cursors."""
         try:
             return self._link.bindings()
-        except StoreError as error:
-            raise SessionUnreadable(error.text) from error
+        except (StoreError, RecoveryCorruption) as error:
+            raise SessionUnreadable(error) from error
 
     def cancel(self) -> None:
         """Have the run end now."""
@@ -107,13 +112,13 @@ class RunBase:
 
     def stack(self) -> str:
         """Where the run is just now, as a traceback prints it; empty when that is unknown."""
-        raise NotImplementedError
-
-    def _read_session(self) -> SessionSnapshot:
         try:
-            return self._link.read_session() or SessionSnapshot()
-        except StoreError as error:
-            raise SessionUnreadable(error.text) from error
+            return self._stack()
+        except Exception as error:  # noqa: BLE001 - it looks into objects of the host
+            return f"its stack cannot be had: {type(error).__name__}"
+
+    def _stack(self) -> str:
+        raise NotImplementedError
 
     def _report(self, text: object) -> None:
         if not isinstance(text, str):
@@ -123,6 +128,7 @@ class RunBase:
         self._link.progressed(bounded(text))
 
     def _refuse_cancelled(self) -> None:
+        self.attention.refuse_over()
         if self.cancelled.is_set():
             raise RunCancelled
 
@@ -136,9 +142,23 @@ class RunBase:
             raise
         self._refuse_cancelled()
 
+    def _before_commit(self) -> None:
+        """Before a commit: what was handed over is the run's for as long as it is in hand."""
+        refuse_deadlock("commit")
+        self._link.signs()
+        self.attention.refuse_over()
+
     def _end(self, ending: Ending) -> None:
         self.attention.end()
         self._link.ended(ending)
+
+
+def _read_session(link: RunLink) -> SessionSnapshot:
+    """For a conversation, which goes on from run to run: it must not keep the first one."""
+    try:
+        return link.read_session() or SessionSnapshot()
+    except (StoreError, RecoveryCorruption) as error:
+        raise SessionUnreadable(error) from error
 
 
 class Run(RunBase):
@@ -167,11 +187,13 @@ class Run(RunBase):
     def boundary(self) -> Boundary:
         """What was steered into the run so far; see RunContext."""
         self._look_up()
-        return Boundary(self._link.take_boundary().result(), self._commit)
+        refuse_deadlock("boundary")
+        return Boundary(wait_for(self._link.take_boundary(), "boundary", None), self._commit)
 
     def wait(self, seconds: float) -> WakeReason:
         """Wait for a reason to look up; see RunContext."""
         self._link.signs()
+        self.attention.waits = True
         try:
             return self.attention.wait(seconds)
         except RunCancelled:
@@ -179,22 +201,23 @@ class Run(RunBase):
             raise
         finally:
             self._link.signs()
+            self.attention.waits = False
 
     def _commit(self, input_ids: tuple[InputId, ...], output: RunOutput) -> RunBoundaryReceipt:
-        self._look_up()
+        self._before_commit()
         conversation = self._loaded()
         reply = self._link.commit_boundary(input_ids, conversation.plan(output), conversation)
-        return reply.result()
+        return wait_for(reply, "commit", None)
 
     def _loaded(self) -> Conversation:
         if self._conversation is None:
             self._conversation = Conversation(self._read_session)
         return self._conversation
 
-    def stack(self) -> str:
+    def _stack(self) -> str:
         """Where the run's thread is just now."""
         frame = sys._current_frames().get(self._thread_id or 0)  # noqa: SLF001 - its one way
-        return "" if frame is None else "".join(traceback.format_stack(frame))
+        return "" if frame is None else "".join(traceback.format_stack(frame, FRAMES_SHOWN))
 
     def perform(self) -> None:
         """Call the executor and say how it ended, whatever it does. Lets nothing through."""

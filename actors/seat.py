@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from actors import messages as m
 from actors.coroutine_runs import CoroutineRun
-from actors.executors import Executor, Stopped, Succeeded, is_coroutine
+from actors.executors import Executor, Failed, Stopped, Succeeded, is_coroutine
 from actors.run_link import DriverLink
 from actors.runs import Run, RunBase
 from actors.system import System
@@ -37,6 +37,7 @@ class Seat:
         self._tell = tell
         self._run: RunBase | None = None
         self.executor: Executor | None = None  # who was called for the last run
+        self.interrupted = False  # was that run?
         self._fenced: RunBase | None = None
         self._has_slot = False
         self._asked = False
@@ -70,7 +71,7 @@ class Seat:
     def begin(self, effect: StartRun, head: RuntimeHead, executor: Executor | None) -> None:
         """Call the executor; RunEnded says how it went."""
         run_id, system = effect.run.run_id, self._system
-        self._run, self.executor = None, executor
+        self._run, self.executor, self.interrupted = None, executor, False
         if executor is None:
             self._tell(m.RunEnded(run_id, Stopped()))
             return
@@ -81,10 +82,13 @@ class Seat:
         if system.run_deadline_s is not None:
             reached = m.RunDeadline(run_id)
             link.deadline = system.timers.after(system.run_deadline_s, lambda: self._tell(reached))
-        if isinstance(run, CoroutineRun):
-            run.start()
-        else:
-            system.threads.start(run.perform)
+        try:
+            if isinstance(run, CoroutineRun):
+                run.start()
+            else:
+                system.threads.start(run.perform)
+        except RuntimeError as error:  # no thread to be had
+            link.ended(Failed(f"the run could not be started: {error}", recoverable=True))
 
     def _new_run(
         self, effect: StartRun, executor: Executor, link: DriverLink
@@ -160,6 +164,7 @@ class Seat:
         """
         if self._run is None or self._run.run_id != run_id:
             return False
+        self.interrupted = True
         if mode is InterruptMode.NOW:
             self._run.cancel()
             self._give_grace(run_id)
@@ -190,6 +195,7 @@ class Seat:
             self._fenced = None
             return True
         if self._run is not None and self._run.run_id == run_id:
+            self._run.cancel()
             self._run = self._conversation = None  # its end is decided, and nobody is told yet
             return True
         return False

@@ -54,6 +54,8 @@ STOP_TIMEOUT_S: Final = 30.0
 OWNERS_AT_A_TIME: Final = 16
 """Sessions whose operations are ended side by side at a stop, to share commits."""
 
+_STOPPED: Final = "control plane stopped"
+
 DRIVER_WORKERS: Final = 2
 """Threads that run drivers: one decides while the other waits for a read."""
 
@@ -85,9 +87,11 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         super().__init__()
         if max_concurrent_runs < 1:
             raise ValueError("max_concurrent_runs is at least 1")
+        if not 0 <= grace_s <= threading.TIMEOUT_MAX:
+            raise ValueError("grace_s is 0 or above, and can be waited for")
         for name, seconds in (("run_deadline_s", run_deadline_s), ("stuck_after_s", stuck_after_s)):
-            if seconds is not None and seconds <= 0:
-                raise ValueError(f"{name} is above 0, or None")
+            if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+                raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
         clock = clock or SystemClock()
         timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
         directory = Directory(self._start_driver)
@@ -105,7 +109,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             pool=ActorPool(DRIVER_WORKERS),
             slots=RunSlots(max_concurrent_runs),
             threads=threads,
-            loop=RunLoop(),
+            loop=RunLoop(threads),
             watch=RunWatch(clock, timers, stuck_after_s),
             timers=timers,
             events=EventHub(limits),
@@ -184,11 +188,11 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         system.timers.stop()
         answers = system.pool.stop(system.grace_s) and answers
         system.threads.stop()
-        system.loop.stop(system.grace_s)
         system.closing.set()
         with serving():
             system.calls.fail_all(ControlPlaneStopped())
             system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
+        system.loop.stop(system.grace_s)  # its runs wait for nothing any more
         system.events.close()
         if answers:
             system.store.close()
@@ -203,13 +207,15 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         """
         bindings, clock = self._system.bindings, self._system.clock
         until = clock.monotonic() + self._system.grace_s
-        places, owners = threading.Semaphore(OWNERS_AT_A_TIME), bindings.live()
+        places, (owners, rest) = threading.Semaphore(OWNERS_AT_A_TIME), bindings.owners()
+        places.acquire()
+        bindings.end_idle(rest, _STOPPED, places.release)
         for owner in (*owners, *[None] * OWNERS_AT_A_TIME):
             if not places.acquire(timeout=max(0.0, until - clock.monotonic())):
                 logger.warning("the ends of some operations could not be recorded")
                 return
             if owner is not None:
-                bindings.end_owner(owner, "control plane stopped", places.release)
+                bindings.end_owner(owner, _STOPPED, places.release)
 
     def _quiesce(self, *, drain: bool, timeout_s: float) -> None:
         drivers = self._system.directory.close()

@@ -75,9 +75,11 @@ class Boundary(_HandedOver[Commit]):
     ) -> RunBoundaryReceipt:
         """Consume exactly these inputs, with the conversation so far; durable on return.
 
-        Raises RunRefused for a boundary that is empty or committed already, and TypeError
-        or ValueError as RunOutput does; nothing has happened then. A StoreError ends the
-        run: it is cancelled, and its work is taken up again from what the store holds.
+        Works for as long as the run is in hand, one that is to end included; afterwards it
+        raises RunCancelled. Raises RunRefused for a boundary that is empty or committed
+        already, and TypeError or ValueError as RunOutput does; nothing has happened then. A
+        StoreError ends the run: it is cancelled, and its work is taken up again from what
+        the store holds.
         """
         commit = self._open()
         receipt = commit(
@@ -101,8 +103,8 @@ class AsyncBoundary(_HandedOver[AwaitableCommit]):
     ) -> RunBoundaryReceipt:
         """Consume exactly these inputs, with the conversation so far; durable on return.
 
-        Raises what :meth:`Boundary.commit` does. A cancelled wait does not take the commit
-        back: whoever asks for the next boundary, or ends the run, waits for it first.
+        Raises what :meth:`Boundary.commit` does. It cannot be cut short: a cancellation
+        comes when the commit is over.
         """
         commit = self._open()
         output = RunOutput(append=append, messages=messages, snapshot=snapshot)

@@ -161,12 +161,15 @@ class Conversation:
         """The digest of the committed message list."""
         return self._digest_with(b"")
 
-    def plan(self, output: RunOutput) -> Plan:
+    def plan(
+        self, output: RunOutput, committed: Callable[[], SessionSnapshot] | None = None
+    ) -> Plan:
         """Work out what an output does; ValueError for messages JSON cannot carry.
 
         Changes nothing: :meth:`apply` does, once the plan is part of a commit.
+        ``committed`` gives what is committed, where the caller has it at hand.
         """
-        plan = self._plan(output)
+        plan = self._plan(output, committed or self.committed)
         if output.conversation_digest is None and output.message_count is None:
             return plan
         return Plan(
@@ -175,13 +178,13 @@ class Conversation:
             plan.message_count if output.message_count is None else output.message_count,
         )
 
-    def _plan(self, output: RunOutput) -> Plan:
+    def _plan(self, output: RunOutput, committed: Callable[[], SessionSnapshot]) -> Plan:
         if output.snapshot is not None:
             return Plan(ReplaceSnapshot(output.snapshot), None, 0)
         if output.append is not None:
             return self._extended(_array(output.append), len(output.append))
         if output.messages is not None:
-            return self._replaced(_array(output.messages), len(output.messages))
+            return self._replaced(_array(output.messages), len(output.messages), committed)
         if self._has_opaque and not self._count:
             return Plan(None, None, 0)
         return Plan(None, self.digest(), self._count)
@@ -192,11 +195,11 @@ class Conversation:
         change = AppendMessages(self._count, count, body)
         return Plan(change, self._digest_with(body[1:-1]), self._count + count)
 
-    def _replaced(self, body: bytes, count: int) -> Plan:
+    def _replaced(self, body: bytes, count: int, read: Callable[[], SessionSnapshot]) -> Plan:
         """A whole list: new messages alone when it extends the committed one."""
         if not self._count:
             return self._extended(body, count)
-        committed = self.committed().messages
+        committed = read().messages
         if body == committed:
             return Plan(None, self.digest(), self._count)
         if body.startswith(committed[:-1] + b","):

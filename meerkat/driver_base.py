@@ -28,7 +28,6 @@ from meerkat.identifiers import (
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import Input
 from meerkat.kernel.memory import Rules
-from meerkat.kernel.run_steps import steered
 from meerkat.loading import known_input, recovery_of
 from meerkat.outcomes import AcceptOutcome
 from meerkat.policy import Lane, Signal
@@ -181,9 +180,9 @@ class DriverBase:
 
     def boundary(self, run_id: RunId) -> Boundary:
         """What is steered into the run in hand right now; RunRefused for any other run."""
-        waiting = steered(self._memory, run_id)
+        inputs = cast("tuple[Input, ...]", self._do(kernel.HandOver(run_id), tuple))
         return Boundary(
-            tuple(state.input for state in waiting if state.input is not None),
+            inputs,
             lambda input_ids, output: self.commit_boundary(run_id, input_ids, output),
         )
 

@@ -180,8 +180,9 @@ class RunContext(_RunContext, Protocol):
 class AsyncRunContext(_RunContext, Protocol):
     """The same for a coroutine executor. Used by the run's own task only.
 
-    A cancelled run has CancelledError raised where it awaits. ``raise_if_cancelled`` and
-    ``progress`` act when they are called, and may be awaited besides.
+    A cancelled run has CancelledError raised where it awaits; ``commit`` is over before.
+    ``raise_if_cancelled`` and ``progress`` act when they are called, and may be awaited
+    besides. Ending an operation waits for the disk: do it with ``asyncio.to_thread``.
     """
 
     async def boundary(self) -> AsyncBoundary:

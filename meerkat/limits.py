@@ -37,7 +37,7 @@ _positive_int = [validators.instance_of(int), validators.gt(0)]
 
 @frozen(kw_only=True)
 class Limits:
-    """What a runtime and a control plane accept. Every field is a positive integer.
+    """What a runtime and a control plane accept: positive integers, None where it says so.
 
     Raises TypeError or ValueError for a field of the wrong type or range.
     """

@@ -310,8 +310,16 @@ def ask(
     try:
         decision = table.resolve(input, running=running)
     except Exception as error:
-        raise PolicyRefused(f"the policy raised {type(error).__name__}: {error}") from error
+        raise PolicyRefused(f"the policy raised {_told_by(error)}") from error
     return refuse_impossible(decision)
+
+
+def _told_by(error: Exception) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception:  # noqa: BLE001 - the text is host code too
+        return name
 
 
 _STAGED: Final = frozenset({ApplyMode.STAGE_RUN_START, ApplyMode.STAGE_RUN_BOUNDARY})

@@ -140,6 +140,8 @@ class RunInHand:
     lane: Lane
     attempt: int
     next_sequence: int = 0
+    handed_over: frozenset[InputId] = frozenset()
+    """What a boundary has given the executor: it stays as it is until the run has ended."""
 
 
 # --- what an input adds -----------------------------------------------------------------
@@ -186,7 +188,7 @@ def merge_metadata(
         present = together.get(name)
         if isinstance(present, tuple | list) and isinstance(value, tuple | list):
             together[name] = (*present, *value)
-        elif name in together and present != value:
+        elif name in together and canonical(present) != canonical(value):  # True is no 1
             raise BatchConflict(name)
         else:
             together[name] = value

@@ -139,4 +139,7 @@ def _replaced(
     key, lane = offered.supersession_key, decision.lane
     if decision.queue_mode not in _REPLACE or key is None or lane is None:
         return ()
-    return memory.ledger.replaceable(lane, offered.kind, key)
+    run = memory.head.run
+    handed_over = frozenset[InputId]() if run is None else run.handed_over
+    waiting = memory.ledger.replaceable(lane, offered.kind, key)
+    return tuple(state for state in waiting if state.input_id not in handed_over)

@@ -54,6 +54,13 @@ class StageRun:
 
 
 @frozen
+class HandOver:
+    """Give the run in hand what is steered into it."""
+
+    run_id: RunId
+
+
+@frozen
 class CommitBoundary:
     """Consume steered inputs at a boundary of the run in hand."""
 
@@ -212,6 +219,7 @@ Command: TypeAlias = (
     | Unregister
     | AcceptInput
     | StageRun
+    | HandOver
     | CommitBoundary
     | CompleteRun
     | FailRun

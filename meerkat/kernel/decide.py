@@ -16,6 +16,7 @@ _DECIDERS: Final[Mapping[type, Callable[[RuntimeMemory, Any, datetime], Transiti
     commands.Unregister: control.unregister,
     commands.AcceptInput: accept.accept,
     commands.StageRun: run_steps.stage,
+    commands.HandOver: run_steps.hand_over,
     commands.CommitBoundary: run_steps.commit_boundary,
     commands.CompleteRun: run_steps.complete,
     commands.FailRun: run_steps.fail,

@@ -18,6 +18,7 @@ from meerkat.kernel.commands import (
     CommitBoundary,
     CompleteRun,
     FailRun,
+    HandOver,
     RemarkOnRun,
     ReportProgress,
     RequeueRun,
@@ -68,7 +69,7 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
         raise RunRefused("a boundary without inputs has nothing to commit")
     if len(set(command.input_ids)) != len(command.input_ids):
         raise RunRefused("a boundary names an input twice")
-    handed_over = {state.input_id: state for state in steered(memory, run.run_id)}
+    handed_over = {state.input_id: state for state in _steered(memory)}
     sequence = run.next_sequence
     states = []
     for input_id in command.input_ids:
@@ -97,9 +98,21 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
     )
 
 
-def steered(memory: RuntimeMemory, run_id: RunId) -> tuple[InputState, ...]:
-    """What a boundary of the run in hand hands over: the content turns of the steer lane."""
-    _current(memory.head, run_id)
+def hand_over(memory: RuntimeMemory, command: HandOver, _now: datetime) -> Transition:
+    """Give an executor the content turns of the steer lane, to be committed or left.
+
+    What it has in its hands is not replaced any more by a newer input of the same key.
+    """
+    run = _current(memory.head, command.run_id)
+    states = _steered(memory)
+    handed_over = frozenset(state.input_id for state in states)
+    return Transition(
+        head=evolve(memory.head, run=evolve(run, handed_over=handed_over)),
+        reply=tuple(state.input for state in states),
+    )
+
+
+def _steered(memory: RuntimeMemory) -> tuple[InputState, ...]:
     return tuple(filter(waits_at_boundary, memory.ledger.waiting(Lane.STEER)))
 
 

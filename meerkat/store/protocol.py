@@ -8,7 +8,7 @@ behind a network costs one round trip for a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import field, frozen
 
@@ -29,6 +29,8 @@ from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runtime_lifecycle import RuntimeState
 
 T = TypeVar("T")
+
+_GONE: Final = frozenset({RuntimeState.STOPPED, RuntimeState.DESTROYED})
 
 
 @frozen(kw_only=True)
@@ -52,8 +54,12 @@ class RuntimeRow:
 
     @property
     def has_unread_feed(self) -> bool:
-        """Have operations ended that the driver has not yet read of?"""
-        return self.feed_watermark > self.cursors.runtime_observed_seq
+        """Have operations ended that the driver has yet to read of?
+
+        Of a stopped or destroyed runtime it never will: only another epoch revives it, if any.
+        """
+        unread = self.feed_watermark > self.cursors.runtime_observed_seq
+        return unread and self.state not in _GONE
 
 
 @frozen
