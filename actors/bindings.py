@@ -23,7 +23,7 @@ from actors.run_places import RunThreads
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.epoch import EpochCursorState
 from meerkat.errors import MeerkatError, StoreError
-from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId
+from meerkat.identifiers import LogicalRuntimeId, OperationId, RuntimeEpochId
 from meerkat.kernel import RuntimeHead
 from meerkat.limits import Limits
 from meerkat.operations_registry import OpsLifecycleRegistry
@@ -34,6 +34,7 @@ from meerkat.store import RuntimeStore
 logger = logging.getLogger(__name__)
 
 EPOCH_ROTATED: Final = "epoch rotated"
+PROCESS_ENDED: Final = "process ended"
 
 TERMINATE_ATTEMPTS: Final = 3
 """Times a store is asked to record how a session's operations ended: one failure passes."""
@@ -56,18 +57,21 @@ class RegistryMaker:
         """
         if head.session_id is None or head.epoch_id is None:
             raise ValueError(f"runtime {runtime_id} has no epoch")
-        stored = self.stored(runtime_id, head) if head.feed_watermark else None
+        known = head.feed_watermark or head.live_operations
+        stored = self.stored(runtime_id, head) if known else None
         log = OperationLog(runtime_id, head.epoch_id, self.directory, self.calls)
         registry = OpsLifecycleRegistry.recover(
             records=stored.operations if stored else (),
             entries=stored.feed if stored else (),
             watermark=head.feed_watermark,
+            live=stored.live if stored else (),
             now=self.clock.now,
             operations_max=self.limits.operations_live_max,
             finished_max=self.limits.operations_kept_max,
             feed_max=self.limits.feed_entries_max,
             recorder=log.record,
             observer=log.observe,
+            begun=log.begun,
         )
         cursors = EpochCursorState()
         cursors.advance_through(head.cursors)
@@ -104,6 +108,7 @@ class BindingsTable:
         if present is not None:
             return present
         made = self._maker.make(runtime_id, head)
+        lost = made.ops_lifecycle.live_ids
         with self._lock:
             earlier = self._bindings.get(runtime_id)
             if earlier is not None and earlier.epoch_id == head.epoch_id:
@@ -111,6 +116,7 @@ class BindingsTable:
             self._bindings[runtime_id] = made
         if earlier is not None:
             self.end_owner(earlier, EPOCH_ROTATED, lambda: None)
+        self._end_lost(made, lost)
         return made
 
     def of_run(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
@@ -119,13 +125,17 @@ class BindingsTable:
         if present is not None:
             return present
         made = self._maker.make(runtime_id, head)
+        lost = made.ops_lifecycle.live_ids
         with self._lock:
             other = self._bindings.get(runtime_id)
             if other is not None and other.epoch_id == head.epoch_id:
                 return other
-            if other is None and self._ended.get(runtime_id) != head.epoch_id:
+            over = other is not None or self._ended.get(runtime_id) == head.epoch_id
+            if not over:
                 self._bindings[runtime_id] = made
-                return made
+        if not over:
+            self._end_lost(made, lost)
+            return made
         made.ops_lifecycle.terminate_owner(EPOCH_ROTATED)
         return made
 
@@ -189,6 +199,12 @@ class BindingsTable:
             (live if each.ops_lifecycle.live_ids else rest).append(each)
         return live, rest
 
+    def _end_lost(self, made: SessionRuntimeBindings, lost: tuple[OperationId, ...]) -> None:
+        """End what was live when its process went: nobody works on it any more."""
+        if lost:
+            terminate = partial(made.ops_lifecycle.terminate, lost, PROCESS_ENDED)
+            self._threads.start(partial(_insist, made.epoch_id, terminate))
+
     def end_idle(
         self, owners: list[SessionRuntimeBindings], reason: str, ended: Callable[[], None]
     ) -> None:
@@ -196,7 +212,7 @@ class BindingsTable:
 
         def end() -> None:
             for each in owners:
-                _is_terminated(each, reason)
+                _end_all(each, reason)
             ended()
 
         self._threads.start(end)
@@ -214,22 +230,26 @@ class BindingsTable:
     ) -> None:
         """End them; what could not be ended is left to the stop, which asks again."""
         try:
-            if _is_terminated(bindings, reason):
+            if _end_all(bindings, reason):
                 with self._lock:
                     self._ending.remove(bindings)
         finally:
             ended()
 
 
-def _is_terminated(bindings: SessionRuntimeBindings, reason: str) -> bool:
-    """Terminate; a disk that fails once is asked again."""
+def _end_all(bindings: SessionRuntimeBindings, reason: str) -> bool:
+    terminate = partial(bindings.ops_lifecycle.terminate_owner, reason)
+    return _insist(bindings.epoch_id, terminate)
+
+
+def _insist(epoch_id: RuntimeEpochId, terminate: Callable[[], object]) -> bool:
+    """Have operations ended; a disk that fails once is asked again."""
     for attempts_left in reversed(range(TERMINATE_ATTEMPTS)):
         try:
-            bindings.ops_lifecycle.terminate_owner(reason)
+            terminate()
         except MeerkatError as error:
             if not attempts_left or not isinstance(error, StoreError):
-                said = "the operations of epoch %s could not be ended"
-                logger.exception(said, bindings.epoch_id)
+                logger.exception("the operations of epoch %s could not be ended", epoch_id)
                 return False
         except BaseException:
             logger.exception("a callback of the host failed")  # when everybody had been told

@@ -80,11 +80,17 @@ class ControlPlane:
     """Durable sessions over one store, in this process. Thread-safe.
 
     It owns the store from :meth:`start` to :meth:`stop`, and closes it. ``executor``
-    performs the runs: a function ``(context, staged_input) -> RunOutput`` or an object with
-    such an ``apply``. Blocking calls take ``timeout`` in seconds; CallTimedOut, a
-    TimeoutError, bounds the caller and never the work. Every call may raise
-    RuntimeNotFound, InvalidState, StoreError, ControlPlaneStopped, and InternalError for a
-    defect of this library.
+    performs the runs: a function ``(context, staged_input) -> RunOutput``, ordinary or
+    ``async``, or an object with such an ``apply``. At most ``max_concurrent_runs`` are under
+    way. A run that has taken ``run_deadline_s`` seconds has failed; one that is to end has
+    ``grace_s`` to return; one that gives no sign for ``stuck_after_s`` is shown with its
+    stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. TypeError
+    and ValueError for settings that are none.
+
+    Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
+    caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
+    StoreError, ControlPlaneStopped, and InternalError for a defect of this library;
+    WouldDeadlock in a callback of a future.
     """
 
     def __init__(
@@ -181,7 +187,12 @@ class ControlPlane:
     def prepare_bindings(
         self, session_id: SessionId, *, timeout: float | None = None
     ) -> SessionRuntimeBindings:
-        """Make the runtime of a session known, under ``rt:session:<uuid>``."""
+        """Make the runtime of a session known, under ``rt:session:<uuid>``.
+
+        TypeError for what is no SessionId.
+        """
+        if not isinstance(session_id, SessionId):
+            raise TypeError(f"a session id is a SessionId, not {type(session_id).__name__}")
         runtime_id = LogicalRuntimeId.for_session(session_id)
         return wait_for(self._register(runtime_id, session_id), "prepare_bindings", timeout)
 

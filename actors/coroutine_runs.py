@@ -1,7 +1,7 @@
-"""Coroutine runs: what a coroutine executor is handed, and the event loop it runs on.
+"""Coroutine runs: what a coroutine executor is handed, on the loop of its control plane.
 
-One loop, on one daemon thread, carries all coroutine runs of a control plane, thousands at
-a time. A run is cancelled by CancelledError, raised where it awaits.
+Thousands are under way at a time. A run is cancelled by CancelledError, raised where it
+awaits.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import threading
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Awaitable, Generator, Iterator
 from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeVar
 
 from actors.executors import Ending, Failed, ending_of, planned
-from actors.run_places import RunThreads
+from actors.run_loop import RunLoop
 from actors.runs import FRAMES_SHOWN, RunBase
 from meerkat.boundary import AsyncBoundary
 from meerkat.conversation import Conversation, MessageLog, decoded
-from meerkat.errors import ControlPlaneStopped, RunCancelled
+from meerkat.errors import RunCancelled
 from meerkat.identifiers import InputId
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import RunOutput, WakeReason
@@ -31,9 +28,6 @@ from meerkat.runs import RunOutput, WakeReason
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_READERS: Final = 2
-"""Sessions that are read at a time for the loop, on threads: more only queue at the disk."""
 
 
 class _Done(Awaitable[None]):
@@ -62,11 +56,13 @@ class CoroutineRun(RunBase):
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The committed messages: a fresh list, the caller's to change."""
+        self.attention.refuse_over()
         return decoded(self._session.snapshot())
 
     @property
     def snapshot(self) -> bytes | None:
         """The opaque bytes that were committed last."""
+        self.attention.refuse_over()
         return self._session.snapshot().opaque
 
     def raise_if_cancelled(self) -> Awaitable[None]:
@@ -86,10 +82,9 @@ class CoroutineRun(RunBase):
 
     async def wait(self, seconds: float) -> WakeReason:
         """Wait for a reason to look up; see AsyncRunContext."""
-        self._link.signs()
-        self.attention.waits = True
+        seconds = self._begin_to_wait(seconds)
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with asyncio.timeout(seconds):
                 return await self._reason()
         except TimeoutError:
             return WakeReason.TIMEOUT
@@ -217,100 +212,3 @@ def _awaiting(task: asyncio.Task[Any]) -> Iterator[tuple[FrameType, int]]:
 
 def _failed(error: BaseException) -> Failed:
     return Failed(f"{type(error).__name__} while its error was read", recoverable=True)
-
-
-class RunLoop:
-    """An event loop on a thread of its own, started when it is first used. Thread-safe."""
-
-    def __init__(self, threads: RunThreads) -> None:
-        self._threads = threads
-        self._reading = asyncio.Semaphore(_READERS)
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._stopped = False
-
-    def call(self, callback: Callable[[], object]) -> None:
-        """Call back on the loop's thread, soon; never once stopped."""
-        with self._lock:
-            if not self._stopped:
-                self._running().call_soon_threadsafe(callback)
-
-    def perform(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        """Run a coroutine to its end, while this thread, which is not the loop's, waits.
-
-        Raises what the coroutine raises, and ControlPlaneStopped once stopped.
-        """
-        with self._lock:
-            if self._stopped:
-                coroutine.close()
-                raise ControlPlaneStopped
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
-        future.result()
-
-    async def read(self, read: Callable[[], T]) -> T:
-        """Call a function that waits for the disk, on a thread. Used on the loop."""
-        async with self._reading:
-            done: Future[T] = Future()
-            self._threads.start(partial(_settle, done, read))
-            return await asyncio.wrap_future(done)
-
-    def frame_in(self, task: asyncio.Task[Any]) -> FrameType | None:
-        """The frame the loop's thread is in, if it is in that task and does not come back."""
-        if self._loop is None or self._thread is None:
-            return None
-        if asyncio.current_task(self._loop) is not task:
-            return None
-        return sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - its one way
-
-    def stop(self, timeout_s: float) -> None:
-        """Cancel what is left and end the thread, if it comes back in time. Idempotent."""
-        with self._lock:
-            self._stopped = True
-            loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
-            return
-        with suppress(RuntimeError):  # stopped before, and closed
-            asyncio.run_coroutine_threadsafe(_wind_up(timeout_s), loop)
-        thread.join(timeout_s)
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._work, args=(self._loop,), name="meerkat-run-loop", daemon=True
-            )
-            self._thread.start()
-        return self._loop
-
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the loop until it is stopped, whatever a task of the host's lets through."""
-        asyncio.set_event_loop(loop)
-        while True:
-            try:
-                loop.run_forever()
-            except BaseException:
-                logger.exception("a task of the host's broke out of the event loop")
-            if self._stopped:
-                break
-        loop.close()
-
-
-def _settle(done: Future[T], read: Callable[[], T]) -> None:
-    if not done.set_running_or_notify_cancel():
-        return
-    try:
-        done.set_result(read())
-    except BaseException as error:  # noqa: BLE001 - it is the reader's to handle
-        done.set_exception(error)
-
-
-async def _wind_up(timeout_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=timeout_s / 2)
-    await loop.shutdown_asyncgens()
-    loop.stop()

@@ -287,11 +287,13 @@ class DriverActor(PooledActor):
         """
         if self.held_off:
             return
-        self._failures += 1
         self.held_off = True
-        clock, backoff = self.system.clock, self.system.rules.backoff
-        delay_s = backoff.delay_s(self._failures, clock.jitter())
-        self.system.timers.after(delay_s, lambda: self.tell(m.Resume()))
+        self.system.timers.after(self.next_delay_s(), lambda: self.tell(m.Resume()))
+
+    def next_delay_s(self) -> float:
+        """How long to wait after one more failure of the store; a run that lands starts over."""
+        self._failures += 1
+        return self.system.rules.backoff.delay_s(self._failures, self.system.clock.jitter())
 
     def _refuse_unregistering(self, error: MeerkatError) -> None:
         """Who waits for a run's end waits in vain: the runtime cannot be had any more."""

@@ -72,7 +72,8 @@ def take_up_operations(system: System, memory: RuntimeMemory) -> None:
     """
     head = memory.head
     is_over = head.epoch_id is None or head.phase.state is RuntimeState.DESTROYED
-    if not is_over and head.feed_watermark > head.cursors.runtime_observed_seq:
+    news = head.feed_watermark > head.cursors.runtime_observed_seq or head.live_operations
+    if news and not is_over:
         system.bindings.of(memory.runtime_id, head)
     system.bindings.take_up(memory.runtime_id, head)
 

@@ -139,7 +139,8 @@ def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
         driver.coming_back.append(message)
         return
     driver.unregistering.clear()
-    if head.registered and head.feed_watermark:
+    destroyed = head.phase.state is RuntimeState.DESTROYED
+    if head.registered and head.feed_watermark and not destroyed:
         bindings.of(driver.runtime_id, head)  # may have to read, which is done before answering
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
@@ -214,6 +215,12 @@ def _record_operation(driver: DriverActor, message: m.RecordOperation) -> None:
     driver.decide(kernel.RecordOperation(message.row), message.reply)
 
 
+def _operation_began(driver: DriverActor, message: m.OperationBegan) -> None:
+    memory = driver.memory
+    if memory is not None and memory.head.registered:
+        driver.decide(kernel.NoteOperation(message.epoch_id, message.record))
+
+
 def _operation_moved(driver: DriverActor, message: m.OperationMoved) -> None:
     """Tell of a step; an end is a reason to look at the feed."""
     memory = driver.memory
@@ -254,6 +261,7 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.ReplaceExecutor: _replace_executor,
     m.ExecutorReady: _executor_ready,
     m.RecordOperation: _record_operation,
+    m.OperationBegan: _operation_began,
     m.OperationMoved: _operation_moved,
     m.EpochRetired: _epoch_retired,
     m.Resume: _resume,

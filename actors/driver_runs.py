@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import messages as m
 from actors.executors import Cancelled, Failed, Stopped, Succeeded, Unreadable, bounded
 from meerkat import kernel
-from meerkat.errors import RunCancelled
+from meerkat.errors import RecoveryCorruption, RunCancelled, StoreError
 from meerkat.identifiers import RunId
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
         _gone(driver, message.run_id)
         return
     if isinstance(message.ending, Unreadable):
-        driver.seat.ended(message)
-        driver.discard(message.ending.error)
+        _unreadable(driver, message, message.ending.error)
         return
     ran = driver.seat.executor
     driver.decide(_ending(driver, message))
@@ -50,6 +49,18 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
             driver.executor = None
         elif driver.executor is not None:  # its successor was attached while it ran
             driver.decide(kernel.AttachExecutor())
+
+
+def _unreadable(
+    driver: DriverActor, message: m.RunEnded, error: StoreError | RecoveryCorruption
+) -> None:
+    """The store could not give the run its session: it is made later, and costs no attempt."""
+    driver.seat.ended(message)
+    if isinstance(error, RecoveryCorruption):
+        driver.discard(error)
+    else:
+        delay_s = driver.next_delay_s()
+        driver.decide(kernel.PostponeRun(message.run_id, str(error), delay_s))
 
 
 def said_of_late(message: m.RunEnded) -> str | None:
@@ -95,10 +106,16 @@ def _run_overdue(driver: DriverActor, message: m.RunOverdue) -> None:
 
 
 def _run_deadline(driver: DriverActor, message: m.RunDeadline) -> None:
-    """Fail a run that has had its time; it is cancelled, and what it brings is refused."""
+    """Fail a run that has had its time; it is cancelled, and what it brings is refused.
+
+    One that was interrupted before is not made again.
+    """
     if _is_in_hand(driver, message.run_id):
         said = f"the run deadline of {driver.system.run_deadline_s} s was reached"
-        driver.decide(_failed(driver, message.run_id, Failed(said, recoverable=True)))
+        if driver.seat.interrupted:
+            driver.decide(kernel.CancelRun(message.run_id))
+        else:
+            driver.decide(_failed(driver, message.run_id, Failed(said, recoverable=True)))
         driver.seat.fence(message.run_id)
 
 
@@ -150,7 +167,7 @@ def _with_run(driver: DriverActor, run_id: RunId) -> None:
 
 def _interrupt(driver: DriverActor, message: m.Interrupt) -> None:
     """Interrupt the run in hand: at once, or when its own commit has landed."""
-    run = driver.registered().head.run
+    run = driver.present().head.run  # one that an unregistration waits for, too
     seat, mode = driver.seat, message.mode
     told = run is not None and seat.interrupt(run.run_id, mode)
 

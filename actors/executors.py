@@ -127,6 +127,8 @@ def ending_of(error: BaseException, *, cancelled: bool) -> Ending:
             return Cancelled()
         case asyncio.CancelledError() if cancelled:
             return Cancelled()
+        case BaseExceptionGroup() if error.split((RunCancelled, asyncio.CancelledError))[1] is None:
+            return Cancelled()  # in tasks of the run's own
         case ExecutorStopped():
             return Stopped()
         case ApplyFailed(reason=reason, recoverable=recoverable):

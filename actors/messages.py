@@ -16,6 +16,7 @@ from meerkat.errors import MeerkatError
 from meerkat.events import OperationEvent
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId
 from meerkat.inputs import Input
+from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.outcomes import AcceptOutcome, CompletionHandle
 from meerkat.policy import Lane
@@ -206,6 +207,14 @@ class RunStuck:
 
 
 @frozen
+class OperationBegan:
+    """An operation of the session has begun."""
+
+    epoch_id: RuntimeEpochId
+    record: OperationRecord
+
+
+@frozen
 class OperationMoved:
     """An operation of the session has taken a step."""
 
@@ -271,6 +280,7 @@ DriverMessage: TypeAlias = (
     | RunOverdue
     | RunDeadline
     | RunStuck
+    | OperationBegan
     | OperationMoved
     | RunProgressed
     | SlotGranted

@@ -62,3 +62,8 @@ class OperationLog:
             return
         event = OperationEvent(code, record.operation_id, record.status.value if ended else None)
         self.directory.deliver(self.runtime_id, m.OperationMoved(event))
+
+    def begun(self, record: OperationRecord) -> None:
+        """Have it kept in mind: nobody waits, and the next process can tell that it is gone."""
+        if record.kind.is_recorded:
+            self.directory.deliver(self.runtime_id, m.OperationBegan(self.epoch_id, record))

@@ -81,6 +81,7 @@ class ActorPool:
     def _work(self) -> None:
         while (actor := self._ready.get()) is not None:
             actor.take_turn()
+            del actor  # an idle worker keeps nobody
 
 
 class _PooledInbox:

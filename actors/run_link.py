@@ -36,9 +36,18 @@ class DriverLink:
         self._run_id = run_id
         self._head = head
         self._tell = tell
-        self.run: RunBase | None = None
-        self.deadline: Timer | None = None
-        self._left = False
+        self._run: RunBase | None = None
+        self._deadline: Timer | None = None
+        self._grace: Timer | None = None
+
+    def begin(self, run: RunBase) -> None:
+        """The run is about to begin: its time runs, and somebody looks after it."""
+        system, run_id = self._system, self._run_id
+        self._run = run
+        system.watch.begin(run, lambda text: self._tell(m.RunStuck(run_id, text)))
+        if system.run_deadline_s is not None:
+            reached = m.RunDeadline(run_id)
+            self._deadline = system.timers.after(system.run_deadline_s, lambda: self._tell(reached))
 
     def read_session(self) -> SessionSnapshot | None:
         """What the store holds of the session; StoreError."""
@@ -75,23 +84,24 @@ class DriverLink:
         return reply
 
     def leaving(self) -> None:
-        """The run has learned that it is to end: its grace begins."""
-        if self._left:
-            return
-        self._left = True
-        overdue = m.RunOverdue(self._run_id)
-        self._system.timers.after(self._system.grace_s, lambda: self._tell(overdue))
+        """The run has learned that it is to end: its grace begins, once."""
+        if self._grace is None:
+            overdue = m.RunOverdue(self._run_id)
+            self._grace = self._system.timers.after(
+                self._system.grace_s, lambda: self._tell(overdue)
+            )
 
     def signs(self) -> None:
         """The run has given a sign of life."""
-        if self.run is not None:
-            self._system.watch.sign(self.run)
+        if self._run is not None:
+            self._system.watch.sign(self._run)
 
     def ended(self, ending: Ending) -> None:
-        """The run is over."""
-        if self.run is not None:
-            self._system.watch.end(self.run)
-            self.run = None
-        if self.deadline is not None:
-            self._system.timers.cancel(self.deadline)
+        """The run is over: nobody looks after it, and nothing is due on its account."""
+        if self._run is not None:
+            self._system.watch.end(self._run)
+            self._run = None
+        for timer in (self._deadline, self._grace):
+            if timer is not None:
+                self._system.timers.cancel(timer)
         self._tell(m.RunEnded(self._run_id, ending))

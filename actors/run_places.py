@@ -52,13 +52,13 @@ class RunThreads:
     """
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
         self._made = 0
         self._stopped = False
 
-    def start(self, task: Callable[[], None]) -> None:
+    def start(self, task: Callable[[], object]) -> None:
         """Run ``task``, which must not raise, on a thread of its own; never once stopped.
 
         Raises RuntimeError when a new thread cannot be had.

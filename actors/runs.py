@@ -110,6 +110,13 @@ class RunBase:
         """Have the run end now."""
         self.attention.cancel()
 
+    def give_grace(self) -> None:
+        """The run has learned that it is to end: it has the plane's grace to return, once."""
+        self._link.leaving()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.runtime_id}, {self.run_id}, attempt {self.attempt})"
+
     def stack(self) -> str:
         """Where the run is just now, as a traceback prints it; empty when that is unknown."""
         try:
@@ -142,6 +149,14 @@ class RunBase:
             raise
         self._refuse_cancelled()
 
+    def _begin_to_wait(self, seconds: float) -> float:
+        """Before a wait: a sign of life; gives how long it may take."""
+        if not isinstance(seconds, int | float):
+            raise TypeError(f"wait takes seconds, not {type(seconds).__name__}")
+        self._link.signs()
+        self.attention.waits = True
+        return max(0.0, seconds)  # in this order: what is no number at all waits not at all
+
     def _before_commit(self) -> None:
         """Before a commit: what was handed over is the run's for as long as it is in hand."""
         refuse_deadlock("commit")
@@ -169,11 +184,13 @@ class Run(RunBase):
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The committed messages: a fresh list, the caller's to change."""
+        self.attention.refuse_over()
         return self._loaded().messages()
 
     @property
     def snapshot(self) -> bytes | None:
         """The opaque bytes that were committed last."""
+        self.attention.refuse_over()
         return self._loaded().committed().opaque
 
     def raise_if_cancelled(self) -> None:
@@ -192,8 +209,7 @@ class Run(RunBase):
 
     def wait(self, seconds: float) -> WakeReason:
         """Wait for a reason to look up; see RunContext."""
-        self._link.signs()
-        self.attention.waits = True
+        seconds = self._begin_to_wait(seconds)
         try:
             return self.attention.wait(seconds)
         except RunCancelled:

@@ -76,12 +76,9 @@ class Seat:
             self._tell(m.RunEnded(run_id, Stopped()))
             return
         link = DriverLink(system, self._id, run_id, head, self._tell)
-        run = self._run = link.run = self._new_run(effect, executor, link)
+        run = self._run = self._new_run(effect, executor, link)
         run.attention.steer(waiting=bool(self._steered))
-        system.watch.begin(run, lambda text: self._tell(m.RunStuck(run_id, text)))
-        if system.run_deadline_s is not None:
-            reached = m.RunDeadline(run_id)
-            link.deadline = system.timers.after(system.run_deadline_s, lambda: self._tell(reached))
+        link.begin(run)
         try:
             if isinstance(run, CoroutineRun):
                 run.start()
@@ -167,7 +164,7 @@ class Seat:
         self.interrupted = True
         if mode is InterruptMode.NOW:
             self._run.cancel()
-            self._give_grace(run_id)
+            self._run.give_grace()
         else:
             self._run.attention.end_at_boundary()
         return True
@@ -183,11 +180,7 @@ class Seat:
         run.cancel()
         self._run, self._fenced = None, run
         self._conversation = None  # the run may still be at it
-        self._give_grace(run.run_id)
-
-    def _give_grace(self, run_id: RunId) -> None:
-        overdue = m.RunOverdue(run_id)
-        self._system.timers.after(self._system.grace_s, lambda: self._tell(overdue))
+        run.give_grace()
 
     def gone(self, run_id: RunId) -> bool:
         """A run that is over has returned, or has had its grace: the seat is free again."""

@@ -18,7 +18,6 @@ from actors import messages as m
 from actors.bindings import BindingsTable, RegistryMaker
 from actors.clock import Clock, SystemClock, Timers
 from actors.completions import Completions
-from actors.coroutine_runs import RunLoop
 from actors.directory import Directory
 from actors.driver import DriverActor
 from actors.event_hub import EventHub
@@ -26,6 +25,7 @@ from actors.executors import Executor, checked_executor
 from actors.journal import Journal
 from actors.pool import ActorPool, serving
 from actors.replies import OpenCalls
+from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
 from actors.system import System
@@ -87,6 +87,8 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         super().__init__()
         if max_concurrent_runs < 1:
             raise ValueError("max_concurrent_runs is at least 1")
+        if not callable(getattr(policy, "resolve", None)):
+            raise TypeError(f"a policy has resolve(), not {type(policy).__name__}")
         if not 0 <= grace_s <= threading.TIMEOUT_MAX:
             raise ValueError("grace_s is 0 or above, and can be waited for")
         for name, seconds in (("run_deadline_s", run_deadline_s), ("stuck_after_s", stuck_after_s)):

@@ -9,13 +9,13 @@ from attrs import define, field
 from actors.bindings import BindingsTable
 from actors.clock import Clock, Timers
 from actors.completions import Completions
-from actors.coroutine_runs import RunLoop
 from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.executors import Executor
 from actors.journal import Journal
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
+from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
 from meerkat.kernel.memory import Rules

@@ -10,6 +10,7 @@ from threading import Thread
 
 from actors import ControlPlane
 from meerkat import (
+    ExecutionKind,
     OperationId,
     OperationKind,
     OpsLifecycleRegistry,
@@ -22,7 +23,6 @@ from meerkat import (
 )
 from meerkat.events import EventCode
 from meerkat.operations import OperationCompleted
-from meerkat.runs import ExecutionKind
 from meerkat.store import MemoryStore
 
 SESSION = "support-42"

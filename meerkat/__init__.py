@@ -6,6 +6,7 @@ that does I/O. The running system is in the package ``actors``.
 
 from meerkat.bindings import (
     RuntimeBuildMode,
+    SessionBindingsMismatch,
     SessionOwned,
     SessionRuntimeBindings,
     StandaloneEphemeral,
@@ -58,7 +59,7 @@ from meerkat.outcomes import (
     Deduplicated,
     Rejected,
 )
-from meerkat.policy import PolicyDecision, PolicyTable
+from meerkat.policy import DefaultPolicy, PolicyDecision, PolicyTable, WakeMode
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.reports import (
     DestroyReport,
@@ -67,7 +68,7 @@ from meerkat.reports import (
     ResetReport,
     RetireReport,
 )
-from meerkat.runs import InterruptMode, RunOutput, StagedInput, WakeReason
+from meerkat.runs import ExecutionKind, InterruptMode, RunOutput, StagedInput, WakeReason
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.stored_input import StoredInputState
 
@@ -81,11 +82,13 @@ __all__ = [
     "CompletionOutcome",
     "ContinuationInput",
     "Deduplicated",
+    "DefaultPolicy",
     "DestroyReport",
     "EphemeralRuntimeDriver",
     "EpochCursorSnapshot",
     "EpochCursorState",
     "EventGap",
+    "ExecutionKind",
     "External",
     "ExternalEventInput",
     "Flow",
@@ -128,6 +131,7 @@ __all__ = [
     "RuntimeEventEnvelope",
     "RuntimeEventId",
     "RuntimeState",
+    "SessionBindingsMismatch",
     "SessionId",
     "SessionOwned",
     "SessionRuntimeBindings",
@@ -136,6 +140,7 @@ __all__ = [
     "StoredInputState",
     "SupersessionKey",
     "System",
+    "WakeMode",
     "WakeReason",
     "from_json",
     "to_json",

@@ -148,8 +148,8 @@ class _RunContext(Protocol):
 class RunContext(_RunContext, Protocol):
     """What an executor knows of its run, and may ask. Used by the run's own thread only.
 
-    ``cancelled`` alone may be looked at, and waited for, from anywhere. Whatever is called
-    once the run is over raises RunRefused.
+    ``cancelled`` and ``bindings`` alone may be used from anywhere, and for as long as one
+    likes. Whatever else is asked once the run is over raises RunRefused.
     """
 
     def boundary(self) -> Boundary:

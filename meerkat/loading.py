@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.identifiers import InputId, LogicalRuntimeId, OperationId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Durability, Input
 from meerkat.kernel import Recover, RuntimeHead, RuntimeMemory
@@ -58,6 +58,7 @@ def load_memory(
         silent_intents=row.silent_intents,
         cursors=row.cursors,
         feed_watermark=row.feed_watermark,
+        live_operations=_live_operations(store, row),
         executor_attached=executor_attached,
         row_is_stale=row.state is not phase.stored,
     )
@@ -65,6 +66,12 @@ def load_memory(
     for state in known:
         memory.ledger.put(state)
     return memory
+
+
+def _live_operations(store: RuntimeStore, row: RuntimeRow) -> frozenset[OperationId]:
+    """What has begun in the present epoch; the store is asked where it is known to have some."""
+    snapshot = store.load_ops_snapshot(row.runtime_id) if row.live_operations else None
+    return frozenset() if snapshot is None else frozenset(r.operation_id for r in snapshot.live)
 
 
 def recovery_of(store: RuntimeStore | None, memory: RuntimeMemory) -> Recover:

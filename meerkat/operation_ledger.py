@@ -90,7 +90,11 @@ class OperationLedger:
         self.feed = CompletionFeed(bounds.feed_max)
 
     def restore(
-        self, records: Iterable[OperationRecord], entries: Iterable[FeedEntry], watermark: int
+        self,
+        records: Iterable[OperationRecord],
+        entries: Iterable[FeedEntry],
+        watermark: int,
+        live: Iterable[OperationRecord] = (),
     ) -> None:
         """Fill an empty ledger from stored rows, oldest first; RecoveryCorruption."""
         known, fed = list(records), list(entries)
@@ -98,6 +102,7 @@ class OperationLedger:
         feed_max, finished_max = self._bounds.feed_max, self._bounds.finished_max
         self.feed = CompletionFeed.recover(fed, watermark=watermark, feed_max=feed_max)
         self._finished.update((record.operation_id, record) for record in known[-finished_max:])
+        self._live.update((record.operation_id, _Live(record)) for record in live)
 
     # --- operations ---------------------------------------------------------------------
 

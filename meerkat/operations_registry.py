@@ -42,6 +42,7 @@ class OpsLifecycleRegistry:
     that are kept; all are positive, else ValueError. ``recorder`` stores each end before
     anyone is told; capacity slots are neither recorded nor fed. ``observer`` is told of
     every step that took effect, registering excepted; both say how they are called.
+    ``begun`` is told of an operation that was registered, in that thread, without a lock.
 
     Every step answers with the record after it, and a refused step changes nothing. All
     raise NotFound for an unknown id, InvalidTransition outside the table and OwnerRetired
@@ -59,6 +60,7 @@ class OpsLifecycleRegistry:
         feed_max: int = FEED_MAX,
         recorder: Recorder | None = None,
         observer: Observer | None = None,
+        begun: Callable[[OperationRecord], None] | None = None,
     ) -> None:
         bounds = LedgerBounds(
             operations_max=operations_max, finished_max=finished_max, feed_max=feed_max
@@ -67,6 +69,7 @@ class OpsLifecycleRegistry:
         self._ledger = OperationLedger(bounds)
         self._turns = OperationTurns(self._ledger, recorder, observer)
         self._lock = self._turns.lock
+        self._begun = begun
 
     @classmethod
     def recover(
@@ -75,19 +78,23 @@ class OpsLifecycleRegistry:
         records: Iterable[OperationRecord],
         entries: Iterable[FeedEntry],
         watermark: int = 0,
+        live: Iterable[OperationRecord] = (),
         now: Callable[[], datetime],
         operations_max: int | None = None,
         finished_max: int = FINISHED_MAX,
         feed_max: int = FEED_MAX,
         recorder: Recorder | None = None,
         observer: Observer | None = None,
+        begun: Callable[[OperationRecord], None] | None = None,
     ) -> Self:
         """Rebuild a registry from what its recorder stored, oldest first; nothing is recorded.
 
         Of more rows than are kept, the last are. ``watermark`` is the highest sequence
-        known to have been given, by a stored cursor say. Raises RecoveryCorruption for a
-        record that has not ended, that is there twice or that contradicts its feed entry,
-        and for a feed that is out of order or has a hole.
+        known to have been given, by a stored cursor say; ``live`` are operations that had
+        begun and have not ended, to be ended with :meth:`terminate` if nobody works on them
+        any more. Raises RecoveryCorruption for a record that has not ended, that is there
+        twice or that contradicts its feed entry, and for a feed that is out of order or has
+        a hole.
         """
         registry = cls(
             now=now,
@@ -96,8 +103,9 @@ class OpsLifecycleRegistry:
             feed_max=feed_max,
             recorder=recorder,
             observer=observer,
+            begun=begun,
         )
-        registry._ledger.restore(records, entries, watermark)
+        registry._ledger.restore(records, entries, watermark, live)
         return registry
 
     def adopt(
@@ -132,6 +140,8 @@ class OpsLifecycleRegistry:
         with self._lock:
             self._turns.refuse_retired()
             self._ledger.add(record)
+        if self._begun is not None:
+            self._begun(record)
         return record
 
     def provisioning_succeeded(self, operation_id: OperationId) -> OperationRecord:
@@ -175,6 +185,22 @@ class OpsLifecycleRegistry:
     def mark_retired(self, operation_id: OperationId) -> OperationRecord:
         """It left in good order."""
         return self._end(operation_id, OperationStep.MARK_RETIRED, OperationRetired())
+
+    def terminate(
+        self, operation_ids: Iterable[OperationId], reason: str
+    ) -> tuple[OperationRecord, ...]:
+        """End those of the operations that are live as terminated; the owner goes on.
+
+        For operations that nobody works on any more, as their process has gone.
+        """
+        outcome, at, given_up = OperationTerminated(reason=reason), self._now(), set(operation_ids)
+
+        def decide() -> tuple[Fact, ...]:
+            self._turns.refuse_retired()
+            ids = tuple(each for each in self._ledger.live_ids if each in given_up)
+            return self._ledger.facts(ids, OperationStep.TERMINATE_OWNER, outcome, at)
+
+        return self._turns.end(decide)
 
     def terminate_owner(self, reason: str) -> tuple[OperationRecord, ...]:
         """End every live operation as terminated; every later step raises OwnerRetired.

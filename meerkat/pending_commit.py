@@ -7,9 +7,10 @@ rides on it are one row. Ephemeral inputs are left out: they are never written.
 from __future__ import annotations
 
 from meerkat.conversation import SessionChange
-from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.identifiers import InputId, LogicalRuntimeId, OperationId
 from meerkat.inputs import Durability
 from meerkat.kernel import Emit, RuntimeHead, Transition
+from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import Batch, InputRow, RuntimeRow
@@ -19,6 +20,7 @@ class PendingCommit:
     """Transitions of one runtime on their way to the store. Not thread-safe."""
 
     __slots__ = (
+        "_begun",
         "_changed",
         "_head",
         "_inputs",
@@ -33,6 +35,7 @@ class PendingCommit:
         self._changed = False
         self._inputs: dict[InputId, InputRow] = {}
         self._receipts: list[RunBoundaryReceipt] = []
+        self._begun: dict[OperationId, OperationRecord] = {}
         self._operations: list[OperationRow] = []
         self._session: list[SessionChange] = []
         self.tells = False
@@ -49,12 +52,21 @@ class PendingCommit:
             self._inputs[state.input_id] = InputRow(state, carried)
         if transition.receipt is not None:
             self._receipts.append(transition.receipt)
-        self._operations.extend(transition.operations)
+        self._add_operations(transition)
         if transition.session is not None:
             self._session.append(transition.session)
         self._changed = self._changed or _stored_part(self._head) != _stored_part(transition.head)
         self._head = transition.head
         self.tells = self.tells or any(isinstance(each, Emit) for each in transition.effects)
+
+    def _add_operations(self, transition: Transition) -> None:
+        if transition.head.epoch_id != self._head.epoch_id:
+            self._begun.clear()  # of an epoch that is over already
+        for record in transition.begun:
+            self._begun[record.operation_id] = record
+        for row in transition.operations:
+            self._begun.pop(row.record.operation_id, None)
+            self._operations.append(row)
 
     def ride(self, head: RuntimeHead) -> None:
         """Let a newer head ride along, without making it a reason to write."""
@@ -63,7 +75,8 @@ class PendingCommit:
     @property
     def writes(self) -> bool:
         """Is there anything that has to be on disk before the effects may go?"""
-        rows = self._inputs or self._receipts or self._operations or self._session
+        operations = self._begun or self._operations
+        rows = self._inputs or self._receipts or operations or self._session
         return bool(rows or self._changed)
 
     @property
@@ -82,6 +95,7 @@ class PendingCommit:
             expected_fence=expected_fence,
             inputs=tuple(self._inputs.values()),
             receipts=tuple(self._receipts),
+            begun=tuple(self._begun.values()),
             operations=tuple(self._operations),
             session=tuple(self._session),
         )
@@ -117,4 +131,5 @@ def row_of(runtime_id: LogicalRuntimeId, head: RuntimeHead, fence: int) -> Runti
         silent_intents=head.silent_intents,
         cursors=head.cursors,
         feed_watermark=head.feed_watermark,
+        live_operations=len(head.live_operations),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from meerkat.conversation import Plan
 from meerkat.events import OperationEvent, RuntimeEventEnvelope
@@ -15,6 +15,7 @@ from meerkat.identifiers import InputId, RunId, RuntimeEpochId, SessionId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.json_values import JsonValue, carriable
+from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.policy import Lane
 
@@ -28,8 +29,8 @@ class Initialize:
 class Register:
     """Make the runtime known; ``session_id`` and ``epoch_id`` are used where none is kept."""
 
-    session_id: SessionId
-    epoch_id: RuntimeEpochId
+    session_id: SessionId = field(validator=validators.instance_of(SessionId))
+    epoch_id: RuntimeEpochId = field(validator=validators.instance_of(RuntimeEpochId))
 
 
 @frozen
@@ -103,6 +104,15 @@ class RequeueRun:
 
 
 @frozen
+class PostponeRun:
+    """The run in hand could not begin, through nobody's fault: again in ``delay_s`` seconds."""
+
+    run_id: RunId
+    reason: str = field(converter=carriable, repr=False)
+    delay_s: float
+
+
+@frozen
 class ReportProgress:
     """The run in hand says how far it is."""
 
@@ -116,6 +126,14 @@ class RemarkOnRun:
 
     run_id: RunId
     text: str = field(converter=carriable, repr=False)
+
+
+@frozen
+class NoteOperation:
+    """Keep in mind that an operation of the epoch has begun."""
+
+    epoch_id: RuntimeEpochId
+    record: OperationRecord
 
 
 @frozen
@@ -225,8 +243,10 @@ Command: TypeAlias = (
     | FailRun
     | CancelRun
     | RequeueRun
+    | PostponeRun
     | ReportProgress
     | RemarkOnRun
+    | NoteOperation
     | RecordOperation
     | TellOperation
     | ReadFeed

@@ -68,6 +68,7 @@ def register(memory: RuntimeMemory, command: Register, _now: datetime) -> Transi
         epoch_id=command.epoch_id,
         cursors=EpochCursorSnapshot(),
         feed_watermark=0,
+        live_operations=frozenset(),
         awake=_has_work(memory),
     )
     return Transition(head=head, effects=(_topology(EventCode.RUNTIME_CREATED),))
@@ -188,6 +189,7 @@ def reset(memory: RuntimeMemory, command: Reset, now: datetime) -> Transition:
             epoch_id=command.epoch_id,
             cursors=EpochCursorSnapshot(),
             feed_watermark=0,
+            live_operations=frozenset(),
         ),
         states=states,
         effects=_effects(head.phase, phase, states),

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from meerkat.epoch import EpochCursorSnapshot
-from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId, RuntimeEventId, SessionId
+from meerkat.identifiers import (
+    LogicalRuntimeId,
+    OperationId,
+    RuntimeEpochId,
+    RuntimeEventId,
+    SessionId,
+)
 from meerkat.ledger import Ledger
 from meerkat.limits import (
     ARCHIVED_EPHEMERAL_MAX,
@@ -43,6 +49,7 @@ class RuntimeHead:
     silent_intents: frozenset[str] = frozenset()
     cursors: EpochCursorSnapshot = EpochCursorSnapshot()
     feed_watermark: int = 0
+    live_operations: frozenset[OperationId] = frozenset()
     """The last sequence given in the completion feed of the present epoch."""
     executor_attached: bool = False
     awake: bool = False

@@ -8,11 +8,20 @@ from attrs import evolve
 
 from meerkat.errors import StoreError
 from meerkat.kernel.accept import accept
-from meerkat.kernel.commands import ReadFeed, RecordOperation, TellOperation
+from meerkat.kernel.commands import NoteOperation, ReadFeed, RecordOperation, TellOperation
 from meerkat.kernel.memory import RuntimeMemory
 from meerkat.kernel.transition import Emit, FeedRead, Transition
 from meerkat.operation_errors import OwnerRetired
 from meerkat.operations import OperationTerminated
+
+
+def note(memory: RuntimeMemory, command: NoteOperation, _now: datetime) -> Transition:
+    """Keep in mind what has begun, so that the next process can tell that it is gone."""
+    head = memory.head
+    if command.epoch_id != head.epoch_id:
+        return Transition(head=head)
+    live = head.live_operations | {command.record.operation_id}
+    return Transition(head=evolve(head, live_operations=live), begun=(command.record,))
 
 
 def record(memory: RuntimeMemory, command: RecordOperation, _now: datetime) -> Transition:
@@ -27,7 +36,9 @@ def record(memory: RuntimeMemory, command: RecordOperation, _now: datetime) -> T
         raise OwnerRetired
     if row.seq != head.feed_watermark + 1:
         raise StoreError(f"the completion feed has gone on to {head.feed_watermark}: ask again")
-    return Transition(head=evolve(head, feed_watermark=row.seq), operations=(row,))
+    live = head.live_operations - {row.record.operation_id}
+    head = evolve(head, feed_watermark=row.seq, live_operations=live)
+    return Transition(head=head, operations=(row,))
 
 
 def tell(memory: RuntimeMemory, command: TellOperation, _now: datetime) -> Transition:

@@ -19,6 +19,7 @@ from meerkat.kernel.commands import (
     CompleteRun,
     FailRun,
     HandOver,
+    PostponeRun,
     RemarkOnRun,
     ReportProgress,
     RequeueRun,
@@ -192,16 +193,31 @@ def cancel(memory: RuntimeMemory, command: CancelRun, now: datetime) -> Transiti
 def requeue(memory: RuntimeMemory, command: RequeueRun, now: datetime) -> Transition:
     """Put the contributors back uncounted and detach the executor, which takes no more."""
     run = _current(memory.head, command.run_id)
-    states = [
-        lifecycle.rollback_staged(state, now, reason="executor_stopped", error=None, uncounted=True)
-        for state in _contributors(memory, run)
-    ]
+    states = _uncounted(memory, run, now, "executor_stopped")
     over = _over(memory, run, states, EventCode.RUN_CANCELLED, "executor stopped")
     head, effects = evolve(over.head, executor_attached=False), over.effects
     if head.phase.allows(RuntimeStep.DETACH_EXECUTOR):
         head = evolve(head, phase=head.phase.after(RuntimeStep.DETACH_EXECUTOR))
         effects = (*effects, _changed(over.head.phase, head.phase))
     return evolve(over, head=head, effects=effects)
+
+
+def postpone(memory: RuntimeMemory, command: PostponeRun, now: datetime) -> Transition:
+    """Put the contributors back uncounted; their lane waits."""
+    run = _current(memory.head, command.run_id)
+    states = _uncounted(memory, run, now, "run_postponed")
+    over = _over(memory, run, states, EventCode.RUN_CANCELLED, command.reason)
+    head = evolve(over.head, held=over.head.held | {run.lane})
+    return evolve(over, head=head, effects=(*over.effects, RetryLane(run.lane, command.delay_s)))
+
+
+def _uncounted(
+    memory: RuntimeMemory, run: RunInHand, now: datetime, reason: str
+) -> list[InputState]:
+    return [
+        lifecycle.rollback_staged(state, now, reason=reason, error=None, uncounted=True)
+        for state in _contributors(memory, run)
+    ]
 
 
 def report_progress(memory: RuntimeMemory, command: ReportProgress, _now: datetime) -> Transition:

@@ -13,6 +13,7 @@ from meerkat.events import Event
 from meerkat.identifiers import CausationId, CorrelationId, InputId, RunId, RuntimeEventId
 from meerkat.input_lifecycle import InputState
 from meerkat.kernel.memory import RuntimeHead
+from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.outcomes import TerminationReason
 from meerkat.policy import Lane, Signal
@@ -94,6 +95,7 @@ class Transition:
     states: tuple[InputState, ...] = ()
     payload: bytes | None = field(default=None, repr=False)
     receipt: RunBoundaryReceipt | None = None
+    begun: tuple[OperationRecord, ...] = ()
     operations: tuple[OperationRow, ...] = ()
     session: SessionChange | None = field(default=None, repr=False)
     effects: tuple[Effect, ...] = ()

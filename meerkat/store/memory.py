@@ -27,8 +27,10 @@ from meerkat.identifiers import (
     LogicalRuntimeId,
     OperationId,
     RunId,
+    RuntimeEpochId,
 )
 from meerkat.input_lifecycle import InputPhase, InputState, contradiction
+from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
@@ -45,13 +47,14 @@ class _Shelf:
     keys: dict[IdempotencyKey, InputId] = field(factory=dict)
     receipts: dict[tuple[RunId, int], RunBoundaryReceipt] = field(factory=dict)
     log: MessageLog | None = None
-    operations: dict[OperationId, OperationRow] = field(factory=dict)
+    operations: dict[tuple[RuntimeEpochId, OperationId], OperationRow] = field(factory=dict)
+    begun: dict[tuple[RuntimeEpochId, OperationId], OperationRecord] = field(factory=dict)
     active: dict[InputId, None] = field(factory=dict)
 
     @property
     def has_work(self) -> bool:
         row = self.row
-        return row is not None and row.registered and bool(self.active or row.has_unread_feed)
+        return row is not None and row.registered and bool(self.active or row.has_news)
 
 
 class MemoryStore:
@@ -105,7 +108,10 @@ class MemoryStore:
         for receipt in batch.receipts:
             shelf.receipts[receipt.run_id, receipt.sequence] = receipt
         for operation in batch.operations:
-            shelf.operations[operation.record.operation_id] = operation
+            place = (operation.epoch_id, operation.record.operation_id)
+            shelf.operations[place] = operation
+            shelf.begun.pop(place, None)
+        _note_begun(shelf, batch)
         for change in batch.session:
             shelf.log = shelf.log or MessageLog()
             shelf.log.apply(change)
@@ -126,14 +132,9 @@ class MemoryStore:
         fresh = [(receipt.run_id, receipt.sequence) for receipt in batch.receipts]
         if len(set(fresh)) != len(fresh) or any(each in shelf.receipts for each in fresh):
             return "a receipt of this run and sequence is stored already"
-        ended = [row.record.operation_id for row in batch.operations]
-        if len(set(ended)) != len(ended) or any(each in shelf.operations for each in ended):
-            return "an operation of this id is stored already"
-        if any(row.record.outcome is None for row in batch.operations):
-            return "an operation that has not ended cannot be stored"
         if not _follows(shelf.log, batch.session):
             return "messages do not extend the committed ones"
-        return None
+        return _operations_conflict(shelf, batch)
 
     def _put(self, shelf: _Shelf, row: InputRow) -> None:
         state = row.state
@@ -180,7 +181,7 @@ class MemoryStore:
         return _page(rows, [row.runtime_id.value for row in rows], after, limit)
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes with non-terminal inputs or an unread feed, by id."""
+        """The registered runtimes with non-terminal inputs or news, by id."""
         with self._lock:
             return sorted(self._with_work, key=str)
 
@@ -223,17 +224,19 @@ class MemoryStore:
         return None if snapshot == SessionSnapshot() else snapshot
 
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
-        """The last ended operations of the present epoch, FEED_MAX at most; None without one."""
+        """The present epoch's last ended operations, FEED_MAX at most, and its live ones."""
         with self._lock:
             shelf = self._shelves.get(runtime_id, _Shelf())
             row, operations = shelf.row, list(shelf.operations.values())
+            begun = list(shelf.begun.items())
         if row is None or row.epoch_id is None:
             return None
         present = sorted(
             (each for each in operations if each.epoch_id == row.epoch_id),
             key=lambda each: each.seq,
         )[-FEED_MAX:]
-        return OpsSnapshot.of(row.epoch_id, row.cursors, tuple(present))
+        live = [record for (epoch_id, _), record in begun if epoch_id == row.epoch_id]
+        return OpsSnapshot.of(row.epoch_id, row.cursors, tuple(present), live)
 
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
@@ -254,6 +257,25 @@ class MemoryStore:
             receipts = list(self._shelves.get(runtime_id, _Shelf()).receipts.values())
         receipts.sort(key=receipt_place)
         return _page(receipts, [receipt_place(each) for each in receipts], after, limit)
+
+
+def _operations_conflict(shelf: _Shelf, batch: Batch) -> str | None:
+    ended = [(row.epoch_id, row.record.operation_id) for row in batch.operations]
+    if len(set(ended)) != len(ended) or any(each in shelf.operations for each in ended):
+        return "an operation of this id is stored already"
+    if any(row.record.outcome is None for row in batch.operations):
+        return "an operation that has not ended cannot be stored"
+    if any(record.outcome is not None for record in batch.begun):
+        return "an operation that has ended cannot be noted as begun"
+    return None
+
+
+def _note_begun(shelf: _Shelf, batch: Batch) -> None:
+    """Note what has begun in the batch's epoch, and has not ended with it or before."""
+    epoch_id = batch.runtime.epoch_id
+    for record in batch.begun:
+        if epoch_id is not None and (epoch_id, record.operation_id) not in shelf.operations:
+            shelf.begun.setdefault((epoch_id, record.operation_id), record)
 
 
 def _follows(log: MessageLog | None, changes: Sequence[SessionChange]) -> bool:

@@ -24,6 +24,7 @@ from meerkat.identifiers import (
     SessionId,
 )
 from meerkat.input_lifecycle import InputState
+from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runtime_lifecycle import RuntimeState
@@ -38,7 +39,9 @@ class RuntimeRow:
     """What is stored of a runtime itself.
 
     ``fence`` counts its commits: who has not seen the last of them cannot write.
-    ``feed_watermark`` is the last sequence given in the completion feed of the present epoch.
+    ``feed_watermark`` is the last sequence given in the completion feed of the present epoch,
+    ``live_operations`` the number of its operations that are noted as begun: counted by who
+    commits, and kept as it is.
     """
 
     runtime_id: LogicalRuntimeId
@@ -51,15 +54,17 @@ class RuntimeRow:
     silent_intents: frozenset[str] = frozenset()
     cursors: EpochCursorSnapshot = field(factory=EpochCursorSnapshot)
     feed_watermark: int = 0
+    live_operations: int = 0
 
     @property
-    def has_unread_feed(self) -> bool:
-        """Have operations ended that the driver has yet to read of?
+    def has_news(self) -> bool:
+        """Has it operations that its next process has to tell of?
 
-        Of a stopped or destroyed runtime it never will: only another epoch revives it, if any.
+        They have ended and were not read of, or are live and end with the present process. Of
+        a stopped or destroyed runtime none is told: only another epoch revives it, if any.
         """
         unread = self.feed_watermark > self.cursors.runtime_observed_seq
-        return unread and self.state not in _GONE
+        return (unread or self.live_operations > 0) and self.state not in _GONE
 
 
 @frozen
@@ -76,12 +81,17 @@ class Batch:
 
     It is refused whole (Fenced) unless the stored fence is ``expected_fence``; 0 means that
     there is no row yet. ``runtime`` replaces the row and carries the fence from now on.
+
+    ``begun`` are operations that have begun, live until a row of ``operations`` ends them;
+    they are noted under the epoch of ``runtime``, and without one not at all. One that is noted
+    or has ended already stays as it is.
     """
 
     runtime: RuntimeRow
     expected_fence: int
     inputs: tuple[InputRow, ...] = ()
     receipts: tuple[RunBoundaryReceipt, ...] = ()
+    begun: tuple[OperationRecord, ...] = ()
     operations: tuple[OperationRow, ...] = ()
     session: tuple[SessionChange, ...] = field(default=(), repr=False)
 
@@ -134,7 +144,7 @@ class RuntimeStore(Protocol):
         ...
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes with non-terminal inputs or an unread feed, each once, by id.
+        """The registered runtimes with non-terminal inputs or news, each once, by id.
 
         It costs what has work, not what is known. A feed may be named that has been read
         already: that repeats a notice, and loses none.
@@ -166,7 +176,10 @@ class RuntimeStore(Protocol):
         ...
 
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
-        """The last ended operations of the present epoch, FEED_MAX at most; None without one."""
+        """The present epoch's last ended operations, FEED_MAX at most, and all its live ones.
+
+        None without an epoch.
+        """
         ...
 
     def page_terminal_inputs(

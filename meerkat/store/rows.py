@@ -56,14 +56,15 @@ def runtime_columns(row: RuntimeRow) -> Columns:
         dump(sorted(row.silent_intents)).decode() if row.silent_intents else _NO_INTENTS,
         to_json(row.cursors).decode(),
         signed(row.feed_watermark),
-        int(row.has_unread_feed),
+        signed(row.live_operations),
+        int(row.has_news),
     )
 
 
 def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
-    """Read a row of ``runtimes``, but for ``feed_unread``: an index's copy of what it says."""
+    """Read a row of ``runtimes``, but for ``has_news``: an index's copy of what it says."""
     runtime_id, session_id, epoch_id, state, fence, registered = columns[:6]
-    sequence, intents, cursors, watermark = columns[6:]
+    sequence, intents, cursors, watermark, live = columns[6:]
     try:
         return RuntimeRow(
             runtime_id=LogicalRuntimeId(runtime_id),
@@ -76,6 +77,7 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             silent_intents=frozenset(_texts(intents)),
             cursors=from_json(EpochCursorSnapshot, cursors),
             feed_watermark=unsigned(watermark),
+            live_operations=unsigned(live),
         )
     except (ValueError, TypeError) as error:
         raise RecoveryCorruption(f"runtime {runtime_id!r:.80}: {error}") from error
@@ -183,8 +185,24 @@ def operation_columns(runtime_id: LogicalRuntimeId, row: OperationRow) -> Column
     )
 
 
-def ops_snapshot_of(runtime: RuntimeRow, rows: Sequence[Sequence[Any]]) -> OpsSnapshot | None:
-    """Read (seq, record) of an epoch's rows of ``operations``, oldest first."""
+def begun_columns(runtime: RuntimeRow, begun: Sequence[OperationRecord]) -> list[Columns]:
+    """Rows of ``begun_operations``, none without an epoch; ValueError for what has ended."""
+    for record in begun:
+        if record.outcome is not None:
+            raise ValueError(f"operation {record.operation_id} has ended")
+    if runtime.epoch_id is None:
+        return []
+    runtime_id, epoch_id = runtime.runtime_id.value, str(runtime.epoch_id)
+    return [
+        (runtime_id, epoch_id, str(record.operation_id), to_json(record).decode())
+        for record in begun
+    ]
+
+
+def ops_snapshot_of(
+    runtime: RuntimeRow, rows: Sequence[Sequence[Any]], begun: Sequence[Sequence[Any]]
+) -> OpsSnapshot | None:
+    """Read an epoch's (seq, record) of ``operations``, oldest first, and (record) of the begun."""
     if runtime.epoch_id is None:
         return None
     try:
@@ -196,9 +214,17 @@ def ops_snapshot_of(runtime: RuntimeRow, rows: Sequence[Sequence[Any]]) -> OpsSn
             )
             for seq, record in rows
         )
-        return OpsSnapshot.of(runtime.epoch_id, runtime.cursors, operations)
+        live = [_live(record) for (record,) in begun]
+        return OpsSnapshot.of(runtime.epoch_id, runtime.cursors, operations, live)
     except (ValueError, TypeError) as error:
         raise RecoveryCorruption(f"operations of {runtime.runtime_id}: {error}") from error
+
+
+def _live(stored: bytes) -> OperationRecord:
+    record = from_json(OperationRecord, stored)
+    if record.outcome is not None:
+        raise DecodeError(f"operation {record.operation_id} is noted as live, and has ended")
+    return record
 
 
 def messages_of(runtime_id: str, chunks: Sequence[Sequence[Any]]) -> tuple[bytes, int]:

@@ -105,14 +105,36 @@ CREATE TABLE operations (
 ) STRICT, WITHOUT ROWID
 """
 
+_OPERATIONS_OF_AN_EPOCH = (
+    """
+CREATE TABLE operations_of_an_epoch (
+    runtime_id TEXT NOT NULL REFERENCES runtimes (runtime_id),
+    epoch_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    operation_id TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (runtime_id, epoch_id, seq),
+    UNIQUE (runtime_id, epoch_id, operation_id)
+) STRICT, WITHOUT ROWID
+""",
+    "INSERT INTO operations_of_an_epoch SELECT * FROM operations",
+    "DROP TABLE operations",
+    "ALTER TABLE operations_of_an_epoch RENAME TO operations",
+)
+# An operation is known by its id within an epoch: the next one's registry knows none of them.
+
 _FEED_WATERMARK_COLUMN = """
 ALTER TABLE runtimes ADD COLUMN feed_watermark INTEGER NOT NULL DEFAULT 0
 """
 
-_FEED_UNREAD_COLUMN = "ALTER TABLE runtimes ADD COLUMN feed_unread INTEGER NOT NULL DEFAULT 0"
+_LIVE_OPERATIONS_COLUMN = """
+ALTER TABLE runtimes ADD COLUMN live_operations INTEGER NOT NULL DEFAULT 0
+"""
+
+_HAS_NEWS_COLUMN = "ALTER TABLE runtimes ADD COLUMN has_news INTEGER NOT NULL DEFAULT 0"
 
 _FEED_FILLED = """
-UPDATE runtimes SET feed_unread = 1, feed_watermark = coalesce(
+UPDATE runtimes SET has_news = 1, feed_watermark = coalesce(
     (SELECT max(seq) FROM operations AS o
      WHERE o.runtime_id = runtimes.runtime_id AND o.epoch_id = runtimes.epoch_id AND seq < 0),
     (SELECT max(seq) FROM operations AS o
@@ -124,8 +146,27 @@ WHERE EXISTS (SELECT 1 FROM operations AS o
 # How far the feed was read stands inside ``cursors``, which may be unreadable: one row must
 # not fail the whole file, and a notice too many is harmless.
 
-_RUNTIMES_UNREAD = """
-CREATE INDEX runtimes_unread ON runtimes (runtime_id) WHERE feed_unread <> 0
+_RUNTIMES_WITH_NEWS = """
+CREATE INDEX runtimes_with_news ON runtimes (runtime_id) WHERE has_news <> 0
+"""
+
+_BEGUN_OPERATIONS = """
+CREATE TABLE begun_operations (
+    runtime_id TEXT NOT NULL REFERENCES runtimes (runtime_id),
+    epoch_id TEXT NOT NULL,
+    operation_id TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (runtime_id, epoch_id, operation_id)
+) STRICT, WITHOUT ROWID
+"""
+
+_OPERATIONS_END = """
+CREATE TRIGGER operations_end AFTER INSERT ON operations
+BEGIN
+    DELETE FROM begun_operations
+    WHERE runtime_id = NEW.runtime_id AND epoch_id = NEW.epoch_id
+        AND operation_id = NEW.operation_id;
+END
 """
 
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
@@ -143,9 +184,13 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     ),
     2: (
         _FEED_WATERMARK_COLUMN,
-        _FEED_UNREAD_COLUMN,
+        _LIVE_OPERATIONS_COLUMN,
+        _HAS_NEWS_COLUMN,
         _FEED_FILLED,
-        _RUNTIMES_UNREAD,
+        _RUNTIMES_WITH_NEWS,
+        *_OPERATIONS_OF_AN_EPOCH,
+        _BEGUN_OPERATIONS,
+        _OPERATIONS_END,
     ),
 }
 """version → the statements that lead to it from the version before."""
@@ -162,12 +207,20 @@ SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admissio
         (SELECT max(seq) FROM main.operations AS o
          WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id),
         0) AS feed_watermark,
+    0 AS live_operations,
     EXISTS (SELECT 1 FROM main.operations AS o
-        WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id) AS feed_unread
+        WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id) AS has_news
 FROM main.runtimes AS r
 """
 
-READ_AS_OURS: Final[Mapping[int, tuple[str, ...]]] = {1: (_RUNTIMES_OF_1,)}
+_BEGUN_OPERATIONS_OF_1 = """
+CREATE TEMP VIEW begun_operations AS
+SELECT '' AS runtime_id, '' AS epoch_id, '' AS operation_id, '' AS record WHERE 0
+"""
+
+READ_AS_OURS: Final[Mapping[int, tuple[str, ...]]] = {
+    1: (_RUNTIMES_OF_1, _BEGUN_OPERATIONS_OF_1),
+}
 """older version → what gives a reader's connection, and it alone, the tables of our schema.
 
 A reader must not migrate. It sees what the migration would have written: a driver that has

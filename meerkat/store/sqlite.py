@@ -34,7 +34,7 @@ from meerkat.store.rows import (
     signed,
 )
 from meerkat.store.sqlite_file import Connect, Synchronous, create_private, open_writer
-from meerkat.store.sqlite_readers import Readers, session_rows
+from meerkat.store.sqlite_readers import Readers, operation_rows, session_rows
 from meerkat.store.sqlite_write import (
     THE_BATCHS_FAULT,
     Encoded,
@@ -48,12 +48,12 @@ from meerkat.store.sqlite_write import (
 _RUNTIME: Final = (
     "SELECT runtime_id, session_id, epoch_id, state, fence, registered, "
     "next_admission_sequence, CAST(silent_intents AS BLOB), CAST(cursors AS BLOB), "
-    "feed_watermark FROM runtimes"
+    "feed_watermark, live_operations FROM runtimes"
 )
 _WITH_WORK: Final = (
     "SELECT runtime_id FROM runtimes WHERE registered AND runtime_id IN ("
     "SELECT DISTINCT runtime_id FROM inputs WHERE outcome IS NULL "
-    "UNION ALL SELECT runtime_id FROM runtimes WHERE feed_unread <> 0) ORDER BY runtime_id"
+    "UNION ALL SELECT runtime_id FROM runtimes WHERE has_news <> 0) ORDER BY runtime_id"
 )
 # IN, and not OR: each part is found through its partial index, whatever else is known.
 _INPUT: Final = (
@@ -240,7 +240,7 @@ class SqliteStore:
         return Page(items, rows[limit - 1][0] if len(rows) > limit else None)
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes with non-terminal inputs or an unread feed, by id."""
+        """The registered runtimes with non-terminal inputs or news, by id."""
         return [runtime_id_of(text) for (text,) in self._readers.rows(_WITH_WORK)]
 
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
@@ -285,16 +285,14 @@ class SqliteStore:
         return SessionSnapshot(messages=messages, message_count=count, opaque=opaque)
 
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
-        """The last ended operations of the present epoch, FEED_MAX at most; None without one."""
+        """The present epoch's last ended operations, FEED_MAX at most, and its live ones."""
         runtime = self.load_runtime(runtime_id)
-        if runtime is None:
+        if runtime is None or runtime.epoch_id is None:
             return None
-        statement = (
-            "SELECT seq, CAST(record AS BLOB) FROM operations "
-            "WHERE runtime_id = ? AND epoch_id = ? ORDER BY seq DESC LIMIT ?"
-        )
-        rows = self._readers.rows(statement, runtime_id.value, str(runtime.epoch_id), FEED_MAX)
-        return ops_snapshot_of(runtime, rows[::-1])
+        epoch = (runtime_id.value, str(runtime.epoch_id))
+        stored = self._readers.read(lambda reader: operation_rows(reader, *epoch, FEED_MAX))
+        rows, begun = stored or ([], [])
+        return ops_snapshot_of(runtime, rows[::-1], begun)
 
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000

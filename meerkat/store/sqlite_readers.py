@@ -111,6 +111,30 @@ def session_rows(reader: Any, runtime_id: str) -> tuple[list[Any], bytes | None]
     return chunks, None if opaque is None else opaque[0]
 
 
+def operation_rows(
+    reader: Any, runtime_id: str, epoch_id: str, limit: int
+) -> tuple[list[Any], list[Any]]:
+    """An epoch's ended operations, the last first, and those begun, as of one moment.
+
+    Read apart, one that ends in between would be in both or in neither.
+    """
+    reader.execute("BEGIN")
+    try:
+        ended = reader.execute(
+            "SELECT seq, CAST(record AS BLOB) FROM operations "
+            "WHERE runtime_id = ? AND epoch_id = ? ORDER BY seq DESC LIMIT ?",
+            (runtime_id, epoch_id, limit),
+        ).fetchall()
+        begun = reader.execute(
+            "SELECT CAST(record AS BLOB) FROM begun_operations "
+            "WHERE runtime_id = ? AND epoch_id = ?",
+            (runtime_id, epoch_id),
+        ).fetchall()
+    finally:
+        reader.execute("END")
+    return ended, begun
+
+
 def _close(connection: Any) -> None:
     with suppress(sqlite3.Error):
         connection.close()

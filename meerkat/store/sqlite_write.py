@@ -19,6 +19,7 @@ from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store.protocol import Batch
 from meerkat.store.rows import (
     Columns,
+    begun_columns,
     input_columns,
     operation_columns,
     receipt_columns,
@@ -36,9 +37,9 @@ UPDATE runtimes SET
     session_id = new.column2, epoch_id = new.column3, state = new.column4, fence = new.column5,
     registered = new.column6, next_admission_sequence = new.column7,
     silent_intents = new.column8, cursors = new.column9,
-    feed_watermark = new.column10, feed_unread = new.column11
+    feed_watermark = new.column10, live_operations = new.column11, has_news = new.column12
 FROM (VALUES {rows}) AS new
-WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column12
+WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column13
 """
 
 _PUT_INPUT: Final = """
@@ -54,6 +55,16 @@ _OFFER_INPUT: Final = "INSERT INTO inputs VALUES {rows} ON CONFLICT DO NOTHING"
 _INSERT_RECEIPT: Final = "INSERT INTO receipts VALUES {rows}"
 
 _INSERT_OPERATION: Final = "INSERT INTO operations VALUES {rows}"
+
+_NOTE_BEGUN: Final = """
+INSERT INTO begun_operations SELECT * FROM (VALUES {rows}) AS new
+WHERE NOT EXISTS (SELECT 1 FROM operations AS o
+    WHERE o.runtime_id = new.column1 AND o.epoch_id = new.column2
+        AND o.operation_id = new.column3)
+ON CONFLICT DO NOTHING
+"""
+# After the ends, of which each takes the note of its operation away: what has ended, with this
+# batch or before it, is not noted again.
 
 _APPEND_MESSAGES: Final = "INSERT INTO messages VALUES {rows}"
 
@@ -98,6 +109,7 @@ class Encoded:
     runtime: Columns
     inputs: list[Columns] = field(repr=False)
     receipts: list[Columns]
+    begun: list[Columns] = field(repr=False)
     operations: list[Columns] = field(repr=False)
     session: tuple[SessionChange, ...]
 
@@ -112,6 +124,7 @@ def encode(batch: Batch) -> Encoded:
         (*columns, signed(batch.expected_fence)) if known else columns,
         [input_columns(runtime_id, row) for row in batch.inputs],
         [receipt_columns(runtime_id, receipt) for receipt in batch.receipts],
+        begun_columns(batch.runtime, batch.begun),
         [operation_columns(runtime_id, row) for row in batch.operations],
         batch.session,
     )
@@ -135,6 +148,7 @@ def write_group(connection: Any, batches: Sequence[Encoded]) -> None:
     _write_rows(connection, _INSERT_RECEIPT, [row for batch in batches for row in batch.receipts])
     operations = [row for batch in batches for row in batch.operations]
     _write_rows(connection, _INSERT_OPERATION, operations)
+    _write_rows(connection, _NOTE_BEGUN, [row for batch in batches for row in batch.begun])
     _write_session(
         connection, ((batch.runtime_id, change) for batch in batches for change in batch.session)
     )

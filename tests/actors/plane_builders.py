@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -30,6 +31,7 @@ from meerkat import (
     OperationInput,
     Peer,
     PeerInput,
+    PeerMessage,
     PeerRequest,
     PeerResponseProgress,
     PromptInput,
@@ -62,6 +64,11 @@ def progress(text: str = "half way", **header: Any) -> PeerInput:
     """An input that wakes nobody."""
     convention = PeerResponseProgress(request_id="req-1", phase="in_progress")
     return PeerInput(text, convention=convention, **{"source": PEER, **header})
+
+
+def peer_message(text: str = "from a peer", **header: Any) -> PeerInput:
+    """An input that asks a waiting run to yield."""
+    return PeerInput(text, convention=PeerMessage(), **{"source": PEER, **header})
 
 
 def request(intent: str = "mob.peer_added", **header: Any) -> PeerInput:
@@ -160,6 +167,72 @@ class Hooked(Agent):
         self.stops.append(str(runtime_id))
         self.in_hook.set()
         self.leave_hook.wait(WAIT_S)
+
+
+Deed = Callable[[RunContext], Any]
+
+
+class PuppetRun:
+    """A run that does what a test says, on its own thread, one thing after the other."""
+
+    def __init__(self, called: Called, context: RunContext) -> None:
+        self.called = called
+        self.context = context
+        self._deeds: SimpleQueue[tuple[Deed, Future[Any] | None]] = SimpleQueue()
+
+    def asks(self, deed: Deed) -> Future[Any]:
+        """What a deed gives, or raises, once the run has come to it."""
+        future: Future[Any] = Future()
+        self._deeds.put((deed, future))
+        return future
+
+    def does(self, deed: Deed) -> Any:
+        return result_of(self.asks(deed))
+
+    def returns(self, output: Any = None) -> None:
+        """Have the run end with an output, the usual one for None."""
+        self._deeds.put((lambda _: output, None))
+
+    def raises(self, error: BaseException) -> None:
+        def deed(_context: RunContext) -> None:
+            raise error
+
+        self._deeds.put((deed, None))
+
+    def perform(self) -> Any:
+        while True:
+            deed, future = self._deeds.get(timeout=3 * WAIT_S)
+            if future is None:
+                return deed(self.context)
+            try:
+                future.set_result(deed(self.context))
+            except BaseException as error:  # noqa: BLE001 - the test's to look at
+                future.set_exception(error)
+
+
+class Puppet(Agent):
+    """An executor whose runs do what a test says. Released, they end by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda called, context: self._perform(PuppetRun(called, context)))
+        self._runs: SimpleQueue[PuppetRun] = SimpleQueue()
+        self._open: list[PuppetRun] = []
+        self._released = False
+
+    def _perform(self, run: PuppetRun) -> Any:
+        self._open.append(run)
+        self._runs.put(run)
+        if self._released:
+            run.returns()
+        return run.perform()
+
+    def next_run(self) -> PuppetRun:
+        return self._runs.get(timeout=WAIT_S)
+
+    def release(self) -> None:
+        self._released = True
+        for run in tuple(self._open):
+            run.returns()
 
 
 def silent(_called: Called, _context: RunContext) -> RunOutput:

@@ -21,7 +21,7 @@ from plane_builders import (
 )
 
 from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState
-from meerkat.errors import ApplyFailed, ExecutorStopped, InvalidState, RunCancelled
+from meerkat.errors import ApplyFailed, ExecutorStopped, InvalidState
 from meerkat.outcomes import CompletionKind
 from meerkat.store import SqliteStore
 

@@ -73,6 +73,12 @@ def test_an_executor_of_the_current_folder(folder: Path, capsys: Any, name: str)
     assert messages_of(capsys, "a") == [{"content": "HELLO", "role": "assistant"}]
 
 
+def test_a_coroutine_function_is_an_executor_too(folder: Path, capsys: Any) -> None:
+    write_inputs(folder / "i.jsonl", [prompt("a", "1"), prompt("a", "2")])
+    status, out, err = call(capsys, "run", "i.jsonl", "--executor", "executors:later", "--json")
+    assert (status, err, counts_of(out)) == (0, "", (2, 0, 0, 2, 0, 2, 2))
+
+
 def test_a_module_that_fails_says_so(folder: Path, capsys: Any) -> None:
     (folder / "broken.py").write_text("raise ValueError('no key in the environment')\n")
     write_inputs(folder / "i.jsonl", [prompt("a", "1")])

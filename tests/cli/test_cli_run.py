@@ -283,7 +283,6 @@ USAGE = {
     "a name that is not there": ("run", "i.jsonl", "--executor", "executors:nobody"),
     "an executor that is none": ("run", "i.jsonl", "--executor", "executors:not_callable"),
     "a class for an executor": ("run", "i.jsonl", "--executor", "executors:Agent"),
-    "a coroutine for an executor": ("run", "i.jsonl", "--executor", "executors:later"),
     "an empty command": ("run", "i.jsonl", "--command", " "),
     "a command with an open quote": ("run", "i.jsonl", "--command", "cat 'x"),
     "a command that is not there": ("run", "i.jsonl", "--command", "no-such-program"),

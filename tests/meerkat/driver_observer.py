@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ from meerkat.input_lifecycle import AbandonCause, AbandonedOutcome
 from meerkat.kernel.memory import Rules
 from meerkat.limits import Limits
 from meerkat.policy import Lane
+from meerkat.runs import ExecutionKind, execution_kind
 
 S = RuntimeState
 LIMITS = Limits(max_attempts=2, pending_inputs_max=8)
@@ -48,7 +50,7 @@ class DriverObserver(RuleBasedStateMachine):
         self.keys: dict[str, InputId] = {}
         self.receipts: dict[RunId, list[RunBoundaryReceipt]] = {}
         self.messages: list[dict[str, Any]] = []
-        self.first_staged: dict[Lane, list[int]] = {lane: [] for lane in Lane}
+        self.first_staged: dict[tuple[Lane, ExecutionKind], list[int]] = defaultdict(list)
         self.over: list[RunId] = []
         self.next_event = 1
         self.retiring = False
@@ -96,10 +98,12 @@ class DriverObserver(RuleBasedStateMachine):
     # --- what a step must have done --------------------------------------------------
 
     def note_first_staging(self, state: InputState) -> None:
-        """Invariant 12."""
+        """Invariant 12; a boundary takes content turns, past the continuations between them."""
         assert state.policy is not None
         assert state.policy.lane is not None
-        order = self.first_staged[state.policy.lane]
+        offered = self.known[state.input_id].input
+        assert offered is not None
+        order = self.first_staged[state.policy.lane, execution_kind(offered.kind)]
         assert state.admission_sequence is not None
         assert not order or order[-1] < state.admission_sequence
         order.append(state.admission_sequence)

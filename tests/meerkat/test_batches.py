@@ -233,3 +233,48 @@ def test_queue_mode_never_splits_a_batch() -> None:
     keyed = [message(supersession_key=key) for key in ("a", "b")]
     assert DEFAULT_POLICY.resolve(keyed[0], running=False).queue_mode is QueueMode.SUPERSEDE
     assert first_batch(*keyed, message()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a", "b"),
+        (["a"], "a"),
+        ("a", ["a"]),
+        (True, False),
+        (True, 1),
+        (0, False),
+        (None, 0),
+        ({"n": 1}, {"n": 2}),
+        ({"n": [1]}, {"n": [2]}),
+        ({"n": True}, {"n": 1}),
+    ],
+)
+def test_lop_13_what_json_tells_apart_is_a_contradiction(first: Any, second: Any) -> None:
+    steps = [step(turn_metadata={"x": each, "model": "m"}) for each in (first, second)]
+    with pytest.raises(BatchConflict) as refused:
+        staged_input(RunBoundary.RUN_START, steps)
+    assert refused.value.field == "x"
+    assert refused.value.code == "batch_conflict"
+    assert first_batch(*steps) == [0]
+
+
+@pytest.mark.parametrize("value", [None, "", 0, False, {"n": [1]}, 1.5])
+def test_lop_13_what_is_said_twice_is_said_once(value: Any) -> None:
+    steps = [step(turn_metadata={"x": value}) for _ in range(3)]
+    assert first_batch(*steps) == [0, 1, 2]
+    merged = staged_input(RunBoundary.RUN_START, steps).turn_metadata
+    assert merged == steps[0].turn_metadata
+
+
+def test_lists_accumulate_over_a_whole_batch_in_its_order() -> None:
+    steps = [step(turn_metadata={"tags": tags}) for tags in (["a"], [], ["b", "a"], ["c"])]
+    assert primitive_of(*steps).turn_metadata == {"tags": ("a", "b", "a", "c")}
+
+
+def test_a_steered_batch_agrees_on_its_handling_mode() -> None:
+    """Every steered prompt says so; what they say besides is merged."""
+    primitive = primitive_of(
+        steer(prompt, turn_metadata={"model": "m"}), steer(prompt, turn_metadata={"tags": ["a"]})
+    )
+    assert primitive.turn_metadata == {"handling_mode": "steer", "model": "m", "tags": ("a",)}

@@ -21,7 +21,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from meerkat import Accepted, Deduplicated, Input, InputPhase, Rejected, RunId, RunOutput
+from meerkat import (
+    Accepted,
+    Boundary,
+    ContinuationInput,
+    Deduplicated,
+    Input,
+    InputId,
+    InputPhase,
+    Rejected,
+    RunBoundaryReceipt,
+    RunId,
+    RunOutput,
+)
 from meerkat.errors import RunRefused
 from meerkat.policy import Lane
 from meerkat.reports import RecoveryReport
@@ -40,7 +52,9 @@ BUILDERS: list[Callable[..., Input]] = [
     lambda **header: progress(handling_mode="steer", **header),
     lambda **header: terminal("", **header),
 ]
-STEERED = [progress, BUILDERS[9]]
+STEERED = [progress, progress, BUILDERS[9], continuation]
+keyed = st.just((progress, "x"))
+steered = keyed | st.tuples(st.sampled_from(STEERED), st.sampled_from([None, "x"]))
 offers = st.tuples(
     st.sampled_from(BUILDERS),
     st.fixed_dictionaries(
@@ -58,6 +72,10 @@ FAILURES = ["fail_run", "fail_run", "fail_run", "fail_run_for_good", "cancel_run
 
 class DriverMachine(DriverObserver):
     """Any steps at all; a step that is refused must have changed nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed_over: tuple[RunId, Boundary] | None = None
 
     @rule(offers=st.lists(offers, min_size=1, max_size=4))
     def accept(self, offers: list[tuple[Callable[..., Input], dict[str, Any]]]) -> None:
@@ -79,11 +97,11 @@ class DriverMachine(DriverObserver):
             assert self.driver.input_state(offered.id) is None
         assert outcome is None or isinstance(outcome, Accepted | Deduplicated | Rejected)
 
-    @rule(builds=st.lists(st.sampled_from(STEERED), min_size=1, max_size=3))
+    @rule(steered=st.lists(steered, min_size=1, max_size=3))
     @precondition(lambda self: self.driver.runtime_state() is S.RUNNING)
-    def steer(self, builds: list[Callable[..., Input]]) -> None:
-        for build in builds:
-            self.accept_one(build(), None)
+    def steer(self, steered: list[tuple[Callable[..., Input], str | None]]) -> None:
+        for build, key in steered:
+            self.accept_one(build(supersession_key=key), None)
 
     @rule(again=st.integers(0, 10**6))
     @precondition(lambda self: bool(self.known))
@@ -118,12 +136,57 @@ class DriverMachine(DriverObserver):
         receipt = self.attempt(
             lambda: self.driver.commit_boundary(run_id, ids, RunOutput(append=append))
         )
-        if receipt is None:
-            return
+        resumes = any(isinstance(self.known[each].input, ContinuationInput) for each in ids)
+        assert (receipt is None) == resumes
+        if receipt is not None:
+            self.taken_in(receipt, ids, append)
+
+    def taken_in(
+        self, receipt: RunBoundaryReceipt, ids: tuple[InputId, ...], append: list[Any]
+    ) -> None:
         for input_id in ids:
             if self.state(input_id).attempt_count == 1:
                 self.note_first_staging(self.state(input_id))
         self.check_receipt(receipt, ids, append)
+
+    @rule(
+        before=st.lists(steered, min_size=1, max_size=3),
+        meanwhile=st.lists(steered, min_size=1, max_size=2),
+        commits=st.booleans(),
+    )
+    @precondition(lambda self: self.driver.current_run_id is not None)
+    def look_at_a_boundary(self, before: list[Any], meanwhile: list[Any], commits: bool) -> None:
+        """What an executor is looking at is not replaced by what is steered meanwhile."""
+        run_id = self.driver.current_run_id
+        assert run_id is not None
+        self.steer(before)
+        boundary = self.driver.boundary(run_id)
+        waiting = [self.state(each).input for each in self.driver.waiting_input_ids(Lane.STEER)]
+        assert list(boundary.inputs) == [
+            each for each in waiting if not isinstance(each, ContinuationInput)
+        ]
+        self.handed_over = run_id, boundary
+        self.steer(meanwhile)
+        assert {self.state(each.id).phase for each in boundary.inputs} <= {InputPhase.QUEUED}
+        if commits:
+            self.commit_what_was_handed_over(["at once"])
+
+    @rule(texts=st.lists(st.text(max_size=3), max_size=2))
+    @precondition(lambda self: self.handed_over is not None)
+    def commit_what_was_handed_over(self, texts: list[str]) -> None:
+        """Taken or refused whole: its run may be over, or some of it committed already."""
+        assert self.handed_over is not None
+        run_id, boundary = self.handed_over
+        ids = tuple(each.id for each in boundary.inputs)
+        waits = all(self.state(each).phase is InputPhase.QUEUED for each in ids)
+        append = [{"text": text} for text in texts if text.isprintable()]
+        receipt = self.attempt(lambda: boundary.commit(append=append))
+        in_hand = self.driver.current_run_id == run_id
+        assert (receipt is not None) == (bool(ids) and waits and in_hand)
+        if receipt is not None:
+            self.taken_in(receipt, ids, append)
+        elif not in_hand:
+            self.handed_over = None
 
     @rule(texts=st.lists(st.text(max_size=3), max_size=2), whole=st.booleans())
     @precondition(lambda self: self.driver.current_run_id is not None)

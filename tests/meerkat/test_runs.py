@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from builders import (
     Runtime,
@@ -18,7 +20,6 @@ from builders import (
 
 from meerkat import InputId, InputPhase, RunId, RunOutput, RuntimeState, kernel
 from meerkat.errors import RunRefused
-from meerkat.kernel.run_steps import steered
 from meerkat.policy import Lane, RunBoundary
 
 P = InputPhase
@@ -77,7 +78,8 @@ def test_a_boundary_hands_over_the_content_turns_of_the_steer_lane(runtime: Runt
         message(),
     ]
     ids = runtime.admit(*offered)
-    assert [state.input_id for state in steered(runtime.memory, run)] == [ids[0], ids[2], ids[3]]
+    handed_over: Any = runtime.do(kernel.HandOver(run)).reply
+    assert [each.id for each in handed_over] == [ids[0], ids[2], ids[3]]
 
 
 def test_a_boundary_commits_exactly_what_it_names(runtime: Runtime) -> None:

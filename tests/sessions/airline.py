@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from meerkat import RunContext, RunOutput, StagedInput
+from meerkat.interfaces import AsyncRunContext
 
 _BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DATA = Path(os.environ.get("MEERKAT_AIRLINE_DATA", _BESIDE_THE_PROJECT))
@@ -30,6 +31,9 @@ _CALLS = itertools.count(1)
 
 INPUT_COUNT = 757
 SESSION_COUNT = 100
+TOOL_RESULT_COUNT = 572
+TOOL_TURN_COUNT = 281
+"""Turns in which a tool is called at all."""
 
 needs_recordings = pytest.mark.skipif(
     not SESSIONS.exists(), reason="the airline recordings are not beside the project"
@@ -55,17 +59,30 @@ def recorded_turns(runtime_id: str) -> list[list[dict[str, Any]]]:
     return turns
 
 
+def recorded_tool_results(runtime_id: str) -> list[dict[str, Any]]:
+    """The messages of a recording that are what a tool has answered."""
+    return [each for each in recorded_sessions()[runtime_id] if each["role"] == "tool"]
+
+
 def recorded_inputs() -> list[dict[str, Any]]:
     """The stream of inputs, as lines of a file for ``meerkat run``."""
     return [json.loads(line) for line in INPUTS.read_text(encoding="utf-8").splitlines()]
 
 
-def replay(context: RunContext, primitive: StagedInput) -> RunOutput:
-    """Append the recorded turn that answers this input; fail if it is not the next one."""
+def next_turn(
+    context: RunContext | AsyncRunContext, primitive: StagedInput
+) -> tuple[int, list[dict[str, Any]]]:
+    """The number and the messages of the turn that is due; fail if the input is another's."""
     done = sum(message["role"] == "user" for message in context.messages)
     turn = recorded_turns(str(context.runtime_id))[done]
     if turn[0]["content"] != primitive.text:
         raise AssertionError(f"turn {done} of {context.runtime_id} came out of order")
+    return done, turn
+
+
+def replay(context: RunContext, primitive: StagedInput) -> RunOutput:
+    """Append the recorded turn that answers this input; fail if it is not the next one."""
+    done, turn = next_turn(context, primitive)
     return RunOutput(append=turn, result=done)
 
 

@@ -118,15 +118,24 @@ def receipt(
 # --- operations -------------------------------------------------------------------------
 
 
-def ended(seq: int, epoch_id: RuntimeEpochId) -> OperationRow:
-    """An operation of its own that has ended, under its place in the feed."""
-    record = OperationRecord(
-        operation_id=OperationId.new(),
+def live(number: int, seconds: int = 0) -> OperationRecord:
+    """The operation whose id is ``number``, under way and born so long after the start."""
+    return OperationRecord(
+        operation_id=OperationId(UUID(int=number)),
         kind=OperationKind.BACKGROUND_TOOL_OP,
         display_name="search",
+        status=OperationStatus.RUNNING,
+        created_at=START + timedelta(seconds=seconds),
+    )
+
+
+def ended(seq: int, epoch_id: RuntimeEpochId, begun: OperationRecord | None = None) -> OperationRow:
+    """The end of an operation, one of its own if need be, under its place in the feed."""
+    begun = begun or evolve(live(0), operation_id=OperationId.new())
+    record = evolve(
+        begun,
         status=OperationStatus.COMPLETED,
-        created_at=START,
-        completed_at=START,
+        completed_at=begun.created_at,
         outcome=OperationCompleted(result={"seq": seq}),
     )
     return OperationRow(epoch_id=epoch_id, seq=seq, record=record)
@@ -141,6 +150,8 @@ def batch(
     after: int = 0,
     fence: int | None = None,
     receipts: tuple[RunBoundaryReceipt, ...] = (),
+    begun: tuple[OperationRecord, ...] = (),
+    operations: tuple[OperationRow, ...] = (),
     session: tuple[SessionChange, ...] = (),
     state: RuntimeState = RuntimeState.IDLE,
     **runtime: Any,
@@ -156,6 +167,8 @@ def batch(
         expected_fence=after,
         inputs=rows,
         receipts=receipts,
+        begun=begun,
+        operations=operations,
         session=session,
     )
 
@@ -170,6 +183,7 @@ def everything(store: RuntimeStore, *runtime_ids: LogicalRuntimeId) -> list[Any]
             store.page_terminal_inputs(runtime_id),
             store.page_receipts(runtime_id),
             store.load_session_snapshot(runtime_id),
+            store.load_ops_snapshot(runtime_id),
         ]
     return found
 

@@ -7,31 +7,16 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from store_builders import R1, START, ended
+from store_builders import R1, ended, live
 
-from meerkat import EpochCursorSnapshot, OperationId, RuntimeEpochId
+from meerkat import EpochCursorSnapshot, RuntimeEpochId
 from meerkat.completion_feed import FEED_MAX
 from meerkat.errors import RecoveryCorruption, StoreError
-from meerkat.operations import (
-    OperationKind,
-    OperationRecord,
-    OperationStatus,
-)
 from meerkat.ops_snapshot import OperationRow
 from meerkat.store import Batch, RuntimeRow, RuntimeStore, SqliteStore
 
 EPOCH = RuntimeEpochId.new()
 CURSORS = EpochCursorSnapshot(agent_applied_cursor=1, runtime_observed_seq=2)
-
-
-def live() -> OperationRecord:
-    return OperationRecord(
-        operation_id=OperationId.new(),
-        kind=OperationKind.BACKGROUND_TOOL_OP,
-        display_name="search",
-        status=OperationStatus.RUNNING,
-        created_at=START,
-    )
 
 
 def batch(*operations: OperationRow, epoch: RuntimeEpochId = EPOCH, known: bool = True) -> Batch:
@@ -72,7 +57,7 @@ def test_no_more_than_a_feed_is_loaded_and_the_last_it_is(store: RuntimeStore) -
 def test_an_operation_is_stored_once_and_only_when_it_has_ended(store: RuntimeStore) -> None:
     row = ended(1, EPOCH)
     store.commit(batch(row, known=False))
-    for refused in (evolve(row, seq=2), OperationRow(epoch_id=EPOCH, seq=3, record=live())):
+    for refused in (evolve(row, seq=2), OperationRow(epoch_id=EPOCH, seq=3, record=live(1))):
         with pytest.raises(StoreError):
             store.commit(batch(refused))
     snapshot = store.load_ops_snapshot(R1)

@@ -36,7 +36,7 @@ def test_ended_operations_are_written_in_order_with_their_watermark() -> None:
     batch = pending.batch(R1, 1)
     assert batch.operations == rows
     assert batch.runtime.feed_watermark == 2
-    assert batch.runtime.has_unread_feed
+    assert batch.runtime.has_news
 
 
 def test_the_late_end_of_an_earlier_epochs_operation_is_written_too() -> None:

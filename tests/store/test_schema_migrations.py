@@ -5,12 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
-from store_builders import R1, R2, R3, batch, driver_over, ended, everything, prompt, row_of, sql
+from store_builders import (
+    R1,
+    R2,
+    R3,
+    batch,
+    driver_over,
+    ended,
+    everything,
+    live,
+    prompt,
+    row_of,
+    sql,
+)
 
-from meerkat import EpochCursorSnapshot, LogicalRuntimeId, RuntimeEpochId
+from meerkat import EpochCursorSnapshot, LogicalRuntimeId, RuntimeEpochId, RuntimeState
 from meerkat.ops_snapshot import OperationRow
 from meerkat.store import RuntimeRow, SqliteStore
 from meerkat.store.rows import Columns, input_columns, operation_columns, runtime_columns
@@ -85,13 +98,13 @@ def test_an_older_file_is_read_unchanged_and_the_same_once_migrated(path: Path, 
     store = SqliteStore(path)
     assert_reads(store, watermark)
     assert_reads(store, watermark)
-    read = [*everything(store), store.load_ops_snapshot(R1)]
+    read = everything(store)
     assert path.read_bytes() == before
     assert sql(path, "PRAGMA user_version") == [(1,)]
     store.acquire()
     assert sql(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert_reads(store, watermark)
-    assert [*everything(store), store.load_ops_snapshot(R1)] == read
+    assert everything(store) == read
     store.close()
 
 
@@ -115,6 +128,7 @@ def test_a_reader_outlasts_a_migration_beneath_it(path: Path) -> None:
         found = reader.execute("SELECT * FROM runtimes ORDER BY 1").fetchall()
         store.acquire()
         assert reader.execute("SELECT * FROM runtimes ORDER BY 1").fetchall() == found
+        assert reader.execute("SELECT * FROM begun_operations").fetchall() == []
         return found
 
     assert elsewhere._readers.read(look) == sql(path, "SELECT * FROM runtimes ORDER BY 1")
@@ -148,7 +162,7 @@ def test_finding_work_passes_over_what_has_none(path: Path) -> None:
     store.commit(batch(R1))
     plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {_WITH_WORK}")]
     scans = {step.split(" USING ")[0]: step for step in plan if step.startswith("SCAN")}
-    assert "runtimes_unread" in scans["SCAN runtimes"]
+    assert "runtimes_with_news" in scans["SCAN runtimes"]
     assert "inputs_active" in scans["SCAN inputs"]
     assert len(scans) == sum(step.startswith("SCAN") for step in plan) == 2
     assert any(step.startswith("SEARCH runtimes") for step in plan)
@@ -161,16 +175,34 @@ def test_the_plan_would_show_a_full_scan(path: Path) -> None:
     store = SqliteStore(path)
     store.commit(batch(R1))
     asked_with_or = (
-        "SELECT runtime_id FROM runtimes WHERE feed_unread <> 0 OR runtime_id IN "
+        "SELECT runtime_id FROM runtimes WHERE has_news <> 0 OR runtime_id IN "
         "(SELECT runtime_id FROM inputs WHERE outcome IS NULL) ORDER BY runtime_id"
     )
     plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {asked_with_or}")]
-    assert any(s.startswith("SCAN runtimes") and "runtimes_unread" not in s for s in plan)
+    assert any(s.startswith("SCAN runtimes") and "runtimes_with_news" not in s for s in plan)
     store.close()
 
 
-def test_a_row_knows_whether_its_feed_is_unread() -> None:
-    assert not known(R1, 0).has_unread_feed
-    assert not known(R1, 1).has_unread_feed
-    assert known(R1, 2).has_unread_feed
-    assert not evolve(known(R1), cursors=EpochCursorSnapshot()).has_unread_feed
+def test_operations_begin_and_end_in_a_file_that_was_migrated(path: Path) -> None:
+    make_schema_1(path, ended(1, EPOCH))
+    store, elsewhere = SqliteStore(path), SqliteStore(path)
+    for after, begun, ends in ((1, (live(1), live(2)), ()), (2, (), (ended(2, EPOCH, live(1)),))):
+        assert elsewhere.load_ops_snapshot(R1) == store.load_ops_snapshot(R1)
+        changes: dict[str, Any] = {"begun": begun, "operations": ends}
+        store.commit(batch(R1, after=after, fence=after + 1, epoch_id=EPOCH, **changes))
+    for reader in (store, elsewhere):
+        snapshot = reader.load_ops_snapshot(R1)
+        assert snapshot is not None
+        assert snapshot.live == (live(2),)
+        assert [entry.seq for entry in snapshot.feed] == [1, 2]
+        reader.close()
+
+
+def test_a_row_knows_whether_it_has_news() -> None:
+    assert not known(R1, 0).has_news
+    assert not known(R1, 1).has_news
+    assert known(R1, 2).has_news
+    assert not evolve(known(R1), cursors=EpochCursorSnapshot()).has_news
+    assert evolve(known(R1), live_operations=1).has_news
+    for gone in (RuntimeState.STOPPED, RuntimeState.DESTROYED):
+        assert not evolve(known(R1, 2), live_operations=1, state=gone).has_news

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -16,14 +17,22 @@ from store_builders import (
     R3,
     RUN,
     batch,
+    ended,
     everything,
     input_id,
+    live,
     prompt,
     receipt,
     row_of,
 )
 
-from meerkat import IdempotencyKey, InputPhase, LogicalRuntimeId, RuntimeState
+from meerkat import (
+    IdempotencyKey,
+    InputPhase,
+    LogicalRuntimeId,
+    RuntimeEpochId,
+    RuntimeState,
+)
 from meerkat.conversation import (
     AppendMessages,
     ReplaceSnapshot,
@@ -39,6 +48,8 @@ PHASES = tuple(phase for phase in InputPhase if phase.value not in ("superseded"
 NUMBERS = st.integers(0, 5)
 SEQUENCES = st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])
 KEYS = (None, "a", "b")
+EPOCHS = tuple(RuntimeEpochId(UUID(int=number)) for number in (1, 2))
+OPERATIONS = st.lists(st.integers(0, 3), max_size=2)
 
 
 @st.composite
@@ -71,12 +82,18 @@ def batches(draw: st.DrawFn) -> Batch:
         after=after,
         fence=draw(st.integers(max(after, 1), 3)),
         receipts=tuple(map(receipt, draw(st.lists(SEQUENCES, max_size=2)))),
+        begun=tuple(live(each, -each % 2) for each in draw(OPERATIONS)),
+        operations=tuple(
+            ended(each + 1, draw(st.sampled_from(EPOCHS)), live(each)) for each in draw(OPERATIONS)
+        ),
         session=tuple(draw(st.lists(session_changes(), max_size=2))),
         state=draw(st.sampled_from([RuntimeState.IDLE, RuntimeState.RETIRED])),
         registered=draw(st.booleans()),
         next_admission_sequence=draw(SEQUENCES),
         cursors=EpochCursorSnapshot(runtime_observed_seq=draw(SEQUENCES)),
         feed_watermark=draw(SEQUENCES),
+        live_operations=draw(SEQUENCES),
+        epoch_id=draw(st.sampled_from([None, *EPOCHS])),
         silent_intents=frozenset(draw(st.lists(st.sampled_from("xy"), max_size=2))),
     )
 

@@ -1,0 +1,237 @@
+"""Operations that have begun: noted until they end, for the process after a crash to tell of."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from faulty_binding import FaultyBinding
+from store_builders import R1, R2, R3, batch, ended, live, read_again, sql
+
+from meerkat import EpochCursorSnapshot, RuntimeEpochId, RuntimeState, from_json, to_json
+from meerkat.errors import Fenced, RecoveryCorruption, StoreError
+from meerkat.json_values import parse
+from meerkat.operations import OperationRecord
+from meerkat.ops_snapshot import OpsSnapshot
+from meerkat.store import Batch, RuntimeStore, SqliteStore
+
+EPOCH, NEXT = RuntimeEpochId.new(), RuntimeEpochId.new()
+
+
+def of_epoch(epoch_id: RuntimeEpochId | None = EPOCH, after: int = 1, **changes: Any) -> Batch:
+    return batch(R1, after=after, epoch_id=epoch_id, **changes)
+
+
+def live_in(store: RuntimeStore) -> tuple[OperationRecord, ...]:
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    return snapshot.live
+
+
+def test_what_has_begun_is_live_by_its_birth_and_then_its_id(store: RuntimeStore) -> None:
+    store.commit(of_epoch(after=0, begun=(live(3, 1), live(2, 1))))
+    assert live_in(store) == (live(2, 1), live(3, 1))
+    store.commit(of_epoch(begun=(live(9), live(1, 2))))
+    assert live_in(store) == (live(9), live(2, 1), live(3, 1), live(1, 2))
+
+
+def test_what_is_noted_stays_as_it_is(store: RuntimeStore) -> None:
+    store.commit(of_epoch(after=0, begun=(live(1), evolve(live(1), progress_count=1))))
+    store.commit(of_epoch(begun=(evolve(live(1), progress_count=2), live(2))))
+    assert live_in(store) == (live(1), live(2))
+
+
+def test_an_end_takes_the_note_away_and_no_other(store: RuntimeStore) -> None:
+    store.commit(batch(R2, epoch_id=EPOCH, begun=(live(1),)))
+    store.commit(of_epoch(after=0, begun=tuple(map(live, range(100)))))
+    rows = tuple(ended(number + 1, EPOCH, live(number)) for number in range(1, 99))
+    store.commit(of_epoch(operations=rows))
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    assert snapshot.live == (live(0), live(99))
+    assert snapshot.operations == tuple(row.record for row in rows)
+    other = store.load_ops_snapshot(R2)
+    assert other is not None
+    assert other.live == (live(1),)
+
+
+def test_what_has_ended_is_not_noted_again(store: RuntimeStore) -> None:
+    """With the batch that ends it, or after it."""
+    store.commit(of_epoch(after=0, begun=(live(1),), operations=(ended(1, EPOCH, live(1)),)))
+    assert live_in(store) == ()
+    store.commit(of_epoch(begun=(live(1), live(2))))
+    assert live_in(store) == (live(2),)
+
+
+def test_an_epoch_sees_its_own_live_operations_only(store: RuntimeStore) -> None:
+    store.commit(of_epoch(after=0, begun=(live(1), live(2))))
+    store.commit(of_epoch(NEXT, begun=(live(3),)))
+    assert live_in(store) == (live(3),)
+    store.commit(of_epoch(NEXT, operations=(ended(1, EPOCH, live(1)), ended(1, NEXT, live(3)))))
+    assert live_in(store) == ()
+    store.commit(of_epoch())
+    assert live_in(store) == (live(2),)
+    store.commit(of_epoch(NEXT, operations=(ended(2, NEXT, live(2)),)))
+    store.commit(of_epoch())
+    assert live_in(store) == (live(2),)  # of the same id, and not the same operation
+
+
+def test_without_an_epoch_nothing_is_noted(store: RuntimeStore) -> None:
+    """A runtime that is given up in the same commit leaves its epoch, and what was live in it."""
+    store.commit(of_epoch(None, after=0, begun=(live(1),)))
+    assert store.load_ops_snapshot(R1) is None
+    store.commit(of_epoch())
+    assert live_in(store) == ()
+
+
+def test_another_connection_reads_what_was_noted(sqlite_store: SqliteStore, path: Path) -> None:
+    store = sqlite_store
+    store.commit(of_epoch(after=0, begun=(live(1), live(2)), live_operations=2))
+    store.close()
+    again = read_again(path)
+    row = again.load_runtime(R1)
+    assert row is not None
+    assert row.live_operations == 2
+    assert live_in(again) == (live(1), live(2))
+    again.commit(of_epoch(operations=(ended(1, EPOCH, live(2)),)))
+    again.close()
+    assert live_in(store) == (live(1),)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (of_epoch(after=2, begun=(live(2),)), Fenced),
+        (of_epoch(begun=(live(2),), operations=(ended(2, EPOCH, live(9)),)), StoreError),
+        (of_epoch(begun=(live(2), ended(3, EPOCH, live(3)).record)), StoreError),
+        (of_epoch(operations=(ended(3, EPOCH, live(1)), ended(4, EPOCH, live(9)))), StoreError),
+    ],
+    ids=["fenced", "ended already", "begun as ended", "a note taken away"],
+)
+def test_a_refused_batch_notes_nothing(
+    store: RuntimeStore, wrong: Batch, error: type[StoreError]
+) -> None:
+    store.commit(of_epoch(after=0, begun=(live(1),), operations=(ended(1, EPOCH, live(9)),)))
+    good = batch(R2, epoch_id=EPOCH, begun=(live(4),))
+    refused, landed = store.commit_many([wrong, good])
+    assert type(refused) is error
+    assert landed is None
+    assert live_in(store) == (live(1),)
+    other = store.load_ops_snapshot(R2)
+    assert other is not None
+    assert other.live == (live(4),)
+
+
+def test_a_commit_that_fails_at_any_statement_notes_nothing(path: Path) -> None:
+    binding = FaultyBinding(after=False)
+    store, elsewhere = SqliteStore(path, connect=binding), read_again(path)
+    store.commit(of_epoch(after=0, begun=(live(1),)))
+    change = of_epoch(begun=(live(2),), operations=(ended(1, EPOCH, live(1)),))
+    failed: list[str] = []
+    for number in range(5):
+        store.commit(of_epoch())  # on an open connection, so that only the change is counted
+        binding.arm([number])
+        with pytest.raises(StoreError):
+            store.commit(change)
+        failed += [statement.split()[0] for statement in binding.failed]
+        assert live_in(elsewhere) == (live(1),)
+    assert failed == ["BEGIN", "UPDATE", "INSERT", "INSERT", "COMMIT"]
+    store.commit(change)
+    assert live_in(elsewhere) == (live(2),)
+    store.close()
+    elsewhere.close()
+
+
+def test_a_commit_without_operations_says_nothing_of_them(path: Path) -> None:
+    said: list[str] = []
+
+    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+        made = sqlite3.connect(*args, **options)
+        made.set_trace_callback(said.append)
+        return made
+
+    store = SqliteStore(path, connect=connect)
+    store.commit(of_epoch(after=0))
+    said.clear()
+    store.commit(of_epoch())
+    assert [each.split()[0] for each in said] == ["BEGIN", "UPDATE", "COMMIT"]
+    said.clear()
+    store.commit(of_epoch(begun=(live(1),)))
+    assert [each.split()[0] for each in said] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+    store.close()
+
+
+def test_an_end_finds_its_note_through_the_key(sqlite_store: SqliteStore, path: Path) -> None:
+    """However many are noted of other runtimes."""
+    sqlite_store.commit(of_epoch(after=0))
+    (body,) = sql(path, "SELECT sql FROM sqlite_schema WHERE name = 'operations_end'")[0]
+    deleting = body[body.index("DELETE") : body.rindex(";")].replace("NEW.runtime_id", "?")
+    deleting = deleting.replace("NEW.epoch_id", "?").replace("NEW.operation_id", "?")
+    plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {deleting}", "a", "b", "c")]
+    key = "runtime_id=? AND epoch_id=? AND operation_id=?"
+    assert plan == [f"SEARCH begun_operations USING PRIMARY KEY ({key})"]
+
+
+def test_an_operation_that_ends_during_a_read_is_in_it_once(path: Path) -> None:
+    writer = SqliteStore(path)
+    writer.commit(of_epoch(after=0, begun=(live(1),)))
+    row = ended(1, EPOCH, live(1))
+    ends = [of_epoch(operations=(row,))]
+
+    class Slow:
+        """A connection before whose look at what has begun the operation ends."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.inner = sqlite3.connect(*args, **options)
+
+        def execute(self, statement: str, values: Any = ()) -> Any:
+            if "FROM begun_operations" in statement and ends:
+                writer.commit(ends.pop())
+            return self.inner.execute(statement, values)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+    store = SqliteStore(path, connect=Slow)
+    for operations, begun in (((), (live(1),)), ((row.record,), ())):
+        snapshot = store.load_ops_snapshot(R1)
+        assert snapshot is not None
+        assert (snapshot.operations, snapshot.live) == (operations, begun)
+    store.close()
+    writer.close()
+
+
+def test_runtimes_with_live_operations_have_work(store: RuntimeStore) -> None:
+    store.commit(batch(R1, live_operations=1))
+    store.commit(batch(R2, live_operations=1, state=RuntimeState.STOPPED))
+    store.commit(batch(R3, live_operations=1, registered=False))
+    assert store.runtimes_with_work() == [R1]
+    store.commit(batch(R1, after=1))
+    assert store.runtimes_with_work() == []
+    store.commit(batch(R1, after=1, live_operations=2**64 - 1))
+    assert store.runtimes_with_work() == [R1]
+    row = store.load_runtime(R1)
+    assert row is not None
+    assert row.live_operations == 2**64 - 1
+
+
+@pytest.mark.parametrize("stored", ["{}", to_json(ended(1, EPOCH).record).decode()])
+def test_an_unreadable_note_names_its_runtime(
+    sqlite_store: SqliteStore, path: Path, stored: str
+) -> None:
+    sqlite_store.commit(of_epoch(after=0, begun=(live(1),)))
+    sql(path, "UPDATE begun_operations SET record = ?", stored)
+    with pytest.raises(RecoveryCorruption, match="operations of agent-1"):
+        sqlite_store.load_ops_snapshot(R1)
+
+
+def test_a_snapshot_says_what_is_live_only_if_something_is() -> None:
+    quiet = OpsSnapshot.of(EPOCH, EpochCursorSnapshot(), ())
+    busy = OpsSnapshot.of(EPOCH, EpochCursorSnapshot(), (), [live(2), live(1)])
+    assert "live" not in parse(to_json(quiet))
+    for snapshot in (quiet, busy):
+        assert from_json(OpsSnapshot, to_json(snapshot)) == snapshot
+    assert busy.live == (live(1), live(2))
