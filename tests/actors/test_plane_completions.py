@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import as_completed, wait
 from typing import Any
 
 import pytest
@@ -214,3 +215,14 @@ def test_waiting_bounds_the_caller_and_never_the_work(open_plane: OpenPlane) -> 
         handle.result(timeout=0.001)
     agent.release()
     assert result_of(handle).kind is CompletionKind.COMPLETED_WITHOUT_RESULT
+
+
+def test_handles_are_futures_to_whoever_waits_for_futures(plane: ControlPlane) -> None:
+    handles = [plane.submit("a", prompt(text)).completion for text in ("one", "two", "three")]
+    done, left = wait(handles, WAIT_S)
+    assert (done, left) == (set(handles), set())
+    assert {each.result().result for each in as_completed(handles)} == {
+        "re: one",
+        "re: two",
+        "re: three",
+    }

@@ -10,6 +10,7 @@ from plane_builders import WAIT_S, Agent, Called, OpenPlane, error_of, logged, p
 from actors import ControlPlane
 from meerkat import OperationId, RunContext, SessionId
 from meerkat.epoch import EpochCursorSnapshot
+from meerkat.errors import RuntimeNotFound
 from meerkat.operation_errors import OwnerRetired
 from meerkat.operations import OperationKind
 
@@ -114,6 +115,16 @@ def test_reset_rotates_the_epoch(open_plane: OpenPlane, quiet_plane: ControlPlan
     assert after.ops_lifecycle.list_since(0).entries == ()
     quiet_plane.stop()
     assert open_plane().register("a").epoch_id == after.epoch_id
+
+
+@pytest.mark.parametrize("wrong", ["abc", SESSION.value, None])
+def test_what_is_no_session_id_is_refused_before_anything_is_known(
+    quiet_plane: ControlPlane, wrong: Any
+) -> None:
+    with pytest.raises(TypeError, match="a session id is a SessionId"):
+        quiet_plane.prepare_bindings(wrong)
+    with pytest.raises(RuntimeNotFound):
+        quiet_plane.runtime_state(f"rt:session:{wrong}")
 
 
 def test_cursors_ride_on_the_next_commit(open_plane: OpenPlane) -> None:
