@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -74,7 +75,7 @@ class RunLink(Protocol):
         ...
 
 
-class RunBase:
+class RunBase(ABC):
     """What contexts of both kinds have in common: who the run is, and what it may look at."""
 
     def __init__(
@@ -124,8 +125,9 @@ class RunBase:
         except Exception as error:  # noqa: BLE001 - it looks into objects of the host
             return f"its stack cannot be had: {type(error).__name__}"
 
+    @abstractmethod
     def _stack(self) -> str:
-        raise NotImplementedError
+        """The same; it looks into objects of the host, and may raise."""
 
     def _report(self, text: object) -> None:
         if not isinstance(text, str):
