@@ -23,6 +23,7 @@ from airline import (
 from checks import check_all_replayed, stored_receipts
 
 from actors import ControlPlane
+from actors.supervisor import MAX_CONCURRENT_RUNS
 from meerkat import Input, InputId, from_json
 from meerkat.limits import Backoff
 from meerkat.store import SqliteStore
@@ -75,10 +76,12 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(tmp_path: Path, see
     path = tmp_path / "airline.db"
     chance = random.Random(seed)
     proven: dict[tuple[str, str, int], Any] = {}
-    for _ in range(KILLS):
-        # The n-th run of a process, and up to 20 ms later: in the middle of anything.
+    for kill in range(KILLS):
+        # The n-th run of a process, and up to 20 ms later: in the middle of anything; the first
+        # time behind more runs than there are slots, so that something has been proven.
+        least = 1 if kill else MAX_CONCURRENT_RUNS + 1
         moment = {
-            "MEERKAT_KILL_AT_RUN": str(chance.randint(1, INPUT_COUNT // KILLS)),
+            "MEERKAT_KILL_AT_RUN": str(chance.randint(least, INPUT_COUNT // KILLS)),
             "MEERKAT_KILL_DELAY_S": str(chance.uniform(0, 0.02)),
         }
         child = subprocess.run(

@@ -42,6 +42,7 @@ from checks import (
 from tool_agents import WAIT_S, CoroutineToolAgent, ToolAgent, UnreliableToolAgent
 
 from actors import ControlPlane
+from actors.supervisor import MAX_CONCURRENT_RUNS
 from meerkat import CompletionHandle, Input, from_json
 from meerkat.errors import ControlPlaneStopped
 from meerkat.limits import Backoff
@@ -212,10 +213,12 @@ def test_killed_at_any_moment_and_run_again_no_call_is_in_a_feed_twice(tmp_path:
         *(sys.executable, "-m", "actors.cli", "run", str(INPUTS)),
         *("--store", f"sqlite:///{path}", "--executor", "tool_agents:doomed"),
     ]
-    for _ in range(KILLS):
-        # The n-th tool of a process, and up to 20 ms later: in the middle of anything.
+    for kill in range(KILLS):
+        # The n-th tool of a process, and up to 20 ms later: in the middle of anything; the first
+        # time behind more tools than there are runs at a time, so that some have ended.
+        least = 1 if kill else MAX_CONCURRENT_RUNS + 1
         moment = {
-            "MEERKAT_KILL_AT_TOOL": str(chance.randint(1, TOOL_RESULT_COUNT // KILLS)),
+            "MEERKAT_KILL_AT_TOOL": str(chance.randint(least, TOOL_RESULT_COUNT // KILLS)),
             "MEERKAT_KILL_DELAY_S": str(chance.uniform(0, 0.02)),
         }
         child = subprocess.run(
