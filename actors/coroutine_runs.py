@@ -7,7 +7,6 @@ awaits.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import traceback
 from collections.abc import Awaitable, Generator, Iterator
@@ -15,7 +14,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-from actors.executors import Ending, Failed, ending_of, planned
+from actors.executors import Ending, ending_of, planned
 from actors.run_loop import RunLoop
 from actors.runs import FRAMES_SHOWN, RunBase
 from meerkat.boundary import AsyncBoundary
@@ -24,8 +23,6 @@ from meerkat.errors import RunCancelled
 from meerkat.identifiers import InputId
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import RunOutput, WakeReason
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -163,11 +160,9 @@ class CoroutineRun(RunBase):
         """Say how it ended, one that was cancelled before its first step included."""
         self._task = None
         if task.cancelled():
-            ending = ending_of(asyncio.CancelledError(), cancelled=self.cancelled.is_set())
+            self._end(ending_of(asyncio.CancelledError(), cancelled=self.cancelled.is_set()))
         else:
-            error = task.exception()
-            ending = task.result() if error is None else _failed(error)
-        self._end(ending)
+            self._end(task.result())
 
     async def _outcome(self) -> Ending:
         try:
@@ -175,7 +170,7 @@ class CoroutineRun(RunBase):
             output = await self._apply(self, self._primitive)
             return planned(output, self._loaded(), self._session.snapshot)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises is a failure
-            return _ending(error, cancelled=self.cancelled.is_set())
+            return ending_of(error, cancelled=self.cancelled.is_set())
 
 
 async def _undisturbed(future: asyncio.Future[T]) -> T:
@@ -192,13 +187,6 @@ async def _undisturbed(future: asyncio.Future[T]) -> T:
     return future.result()
 
 
-def _ending(error: BaseException, *, cancelled: bool) -> Ending:
-    try:
-        return ending_of(error, cancelled=cancelled)
-    except BaseException as another:  # noqa: BLE001 - what the host raised fails in its turn
-        return _failed(another)
-
-
 def _awaiting(task: asyncio.Task[Any]) -> Iterator[tuple[FrameType, int]]:
     """The frames of a task that waits, from its start to where it waits."""
     coroutine: Any = task.get_coro()
@@ -208,7 +196,3 @@ def _awaiting(task: asyncio.Task[Any]) -> Iterator[tuple[FrameType, int]]:
             return
         yield frame, frame.f_lineno
         coroutine = getattr(coroutine, "cr_await", None)
-
-
-def _failed(error: BaseException) -> Failed:
-    return Failed(f"{type(error).__name__} while its error was read", recoverable=True)

@@ -119,7 +119,17 @@ class SessionUnreadable(StoreError):
 
 
 def ending_of(error: BaseException, *, cancelled: bool) -> Ending:
-    """How a run ends that raised; ``cancelled`` says whether it had been told to end."""
+    """How a run ends that raised; ``cancelled`` says whether it had been told to end.
+
+    Lets nothing through: an error is host code too.
+    """
+    try:
+        return _ending_of(error, cancelled=cancelled)
+    except BaseException as another:  # noqa: BLE001 - what the host raised fails in its turn
+        return Failed(f"{type(another).__name__} while its error was read", recoverable=True)
+
+
+def _ending_of(error: BaseException, *, cancelled: bool) -> Ending:
     match error:
         case SessionUnreadable(fault=fault):
             return Unreadable(fault)

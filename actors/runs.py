@@ -17,7 +17,6 @@ from actors.attention import Attention
 from actors.executors import (
     Ending,
     Executor,
-    Failed,
     SessionUnreadable,
     bounded,
     ending_of,
@@ -240,10 +239,7 @@ class Run(RunBase):
     def perform(self) -> None:
         """Call the executor and say how it ended, whatever it does. Lets nothing through."""
         self._thread_id = threading.get_ident()
-        try:
-            ending = self._outcome()
-        except BaseException as error:  # noqa: BLE001 - what the host raised fails in its turn
-            ending = Failed(f"{type(error).__name__} while its error was read", recoverable=True)
+        ending = self._outcome()
         self._thread_id = None
         self._end(ending)
 
