@@ -19,7 +19,7 @@ from actors.clock import Clock
 from actors.event_hub import Subscription
 from actors.executors import Executor, checked_executor
 from actors.life import Life
-from actors.replies import Reply, refuse_deadlock, wait_for
+from actors.replies import Handle, Reply, refuse_deadlock, wait_for
 from actors.supervisor import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
@@ -236,7 +236,7 @@ class ControlPlane:
         What cannot be offered at all (InputValidationFailed, Overloaded) is raised here;
         every other refusal is in both futures.
         """
-        accepted, completion = Reply[AcceptOutcome](), CompletionHandle()
+        accepted, completion = Reply[AcceptOutcome](), Handle()
         accepted.add_done_callback(lambda accepted: _pass_on_error(accepted, completion))
         self._offer(runtime_id, input, accepted, completion)
         return Submission(accepted, completion)

@@ -12,8 +12,8 @@ from the store, which is the way every crash takes. What each message means is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
 
 import pykka
 from attrs import evolve
@@ -48,9 +48,38 @@ from meerkat.reports import RecoveryReport
 
 logger = logging.getLogger(__name__)
 
+_NONE_HELD: Final[Mapping[Lane, int]] = {}
+
 
 class DriverActor(PooledActor):
     """Owns one runtime: its ledger, its run in hand, its place in the store."""
+
+    __slots__ = (
+        "_claimed",
+        "_doomed",
+        "_failures",
+        "_fence",
+        "_hold",
+        "_in_flight",
+        "_stash",
+        "coming_back",
+        "cut_short",
+        "epochs_ending",
+        "executor",
+        "feed_moved",
+        "held_off",
+        "holds",
+        "load_report",
+        "memory",
+        "quiesce",
+        "runtime_id",
+        "seat",
+        "stopping",
+        "system",
+        "ticket",
+        "unavailable",
+        "unregistering",
+    )
 
     def __init__(self, system: System, runtime_id: LogicalRuntimeId) -> None:
         super().__init__(system.pool)
@@ -60,11 +89,13 @@ class DriverActor(PooledActor):
         self.seat = Seat(system, runtime_id, self.tell)
         self.ticket = Ticket(RuntimeHead())
         self.unavailable: MeerkatError | None = None
-        self.holds: dict[Lane, int] = {}
         self.quiesce: m.Quiesce | None = None
-        self.unregistering: list[Reply[None]] = []
-        self.coming_back: list[m.RegisterRuntime] = []
-        self.stopping: list[Reply[Any]] = []
+        # Most runtimes never have any of these: replaced, not added to, so that none is shared.
+        self.holds: Mapping[Lane, int] = _NONE_HELD
+        self.unregistering: tuple[Reply[None], ...] = ()
+        self.coming_back: tuple[m.RegisterRuntime, ...] = ()
+        self.stopping: tuple[Reply[Any], ...] = ()
+        self._stash: list[Any] | None = None
         self.cut_short = False
         self.feed_moved = False
         self.epochs_ending = 0
@@ -74,7 +105,6 @@ class DriverActor(PooledActor):
         self._claimed = False
         self._in_flight: Ticket | None = None
         self._doomed: MeerkatError | None = None
-        self._stash: list[Any] = []
         self._failures = 0
         self.held_off = False
         self._hold = 0
@@ -86,6 +116,7 @@ class DriverActor(PooledActor):
         if isinstance(message, m.Landed):
             self._landed(message)
         elif self._doomed is not None:
+            self._stash = self._stash or []
             self._stash.append(message)
         else:
             try:
@@ -273,9 +304,9 @@ class DriverActor(PooledActor):
             self.system.completions.end_runtime(self.runtime_id, taken_over)
         stranded.fail(said)
         self._doomed = None
-        self.unregistering = [reply for reply in self.unregistering if not reply.done()]
-        waiting = (*self._stash, *self.coming_back)
-        self._stash, self.coming_back = [], []
+        self.unregistering = tuple(each for each in self.unregistering if not each.done())
+        waiting = (*(self._stash or ()), *self.coming_back)
+        self._stash, self.coming_back = None, ()
         for message in waiting:
             self.tell(message)
         self._go_on_later()
@@ -297,7 +328,7 @@ class DriverActor(PooledActor):
 
     def _refuse_unregistering(self, error: MeerkatError) -> None:
         """Who waits for a run's end waits in vain: the runtime cannot be had any more."""
-        waiting, self.unregistering = self.unregistering, []
+        waiting, self.unregistering = self.unregistering, ()
         for reply in waiting:
             reply.fail(error)
 
@@ -332,9 +363,8 @@ class DriverActor(PooledActor):
     def _let_step_out(self, step: Step) -> None:
         if step.transition is None:
             return
-        emits = [each for each in step.transition.effects if isinstance(each, kernel.Emit)]
-        if emits:
-            self.system.events.append(self.runtime_id, emits, step.now)
+        if step.transition.told:
+            self.system.events.append(self.runtime_id, step.transition.told, step.now)
         for state in step.transition.states:
             self.seat.note(state)  # before a run that starts can look
         for effect in step.transition.effects:
@@ -352,7 +382,7 @@ class DriverActor(PooledActor):
                 self.seat.fence(run_id)
             case kernel.RetryLane(lane=lane, delay_s=delay_s):
                 self._hold += 1
-                self.holds[lane] = self._hold
+                self.holds = {**self.holds, lane: self._hold}
                 due = m.LaneDue(lane, self._hold)
                 self.system.timers.after(delay_s, lambda: self.tell(due))
             case kernel.RuntimeEnded(reason=reason):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import messages as m
 from actors.driver_runs import RUN_HANDLERS
-from actors.replies import settle
+from actors.replies import Handle, settle
 from meerkat import kernel
 from meerkat.errors import (
     InputNotFound,
@@ -86,7 +86,7 @@ def _watch(driver: DriverActor, message: m.Watch) -> None:
     )
     if state is None:
         raise InputNotFound(message.input_id)
-    found, handle = state, CompletionHandle()
+    found, handle = state, Handle()
     driver.ticket.answered(
         driver.system.clock.now(),
         message.reply,
@@ -136,9 +136,9 @@ def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
 def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
     head, bindings = driver.loaded().head, driver.system.bindings
     if head.registered and driver.unregistering:
-        driver.coming_back.append(message)
+        driver.coming_back = (*driver.coming_back, message)
         return
-    driver.unregistering.clear()
+    driver.unregistering = ()
     destroyed = head.phase.state is RuntimeState.DESTROYED
     if head.registered and head.feed_watermark and not destroyed:
         bindings.of(driver.runtime_id, head)  # may have to read, which is done before answering
@@ -153,7 +153,7 @@ def _unregister(driver: DriverActor, message: m.UnregisterRuntime) -> None:
     if not driver.unregistering and driver.registered().head.phase.state is RuntimeState.DESTROYED:
         raise RuntimeDestroyed
     if driver.loaded().head.registered:
-        driver.unregistering.append(message.reply)
+        driver.unregistering = (*driver.unregistering, message.reply)
     else:  # decided already: join
         driver.unregistering[0].pass_on(message.reply)
 
@@ -166,7 +166,7 @@ def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
     if needless or not callable(hook):
         driver.decide(kernel.Stop(), message.reply)
         return
-    driver.stopping.append(message.reply)
+    driver.stopping = (*driver.stopping, message.reply)
     if len(driver.stopping) > 1:
         return  # the hook is being called: this stop joins the first one
     tell, system, runtime_id = driver.tell, driver.system, driver.runtime_id
@@ -186,7 +186,7 @@ def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
 
 def _stop_hook_returned(driver: DriverActor, message: m.StopHookReturned) -> None:
     if message.reply in driver.stopping:
-        stopping, driver.stopping = driver.stopping, []
+        stopping, driver.stopping = driver.stopping, ()
         for reply in stopping:
             driver.tell(m.Call(kernel.Stop(), reply))
 

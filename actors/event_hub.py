@@ -15,7 +15,7 @@ from meerkat.errors import ControlPlaneStopped
 from meerkat.event_log import EventLog, first_sequence
 from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import LogicalRuntimeId
-from meerkat.kernel import Emit
+from meerkat.kernel import Telling
 from meerkat.limits import Limits
 
 
@@ -189,23 +189,23 @@ class EventHub:
             del self._logs[runtime_id]
             self._fences.pop(runtime_id, None)
 
-    def append(self, runtime_id: LogicalRuntimeId, emits: Sequence[Emit], now: datetime) -> None:
+    def append(self, runtime_id: LogicalRuntimeId, told: Sequence[Telling], now: datetime) -> None:
         """Stamp and keep events of one runtime, and wake their readers."""
         with self.changed:
             log = self._logs[runtime_id]
-            before = len(log)
-            for emit in emits:
-                log.append(emit, now)
+            before, watermark = len(log), log.watermark
+            for telling in told:
+                log.append(telling, now)
             self._total += len(log) - before
             self._logs.move_to_end(runtime_id)
             self._make_room()
             if self._subscribers:
-                self._tell(runtime_id, log.watermark, len(emits))
+                self._tell(runtime_id, watermark, log.watermark)
 
-    def _tell(self, runtime_id: LogicalRuntimeId, watermark: int, count: int) -> None:
+    def _tell(self, runtime_id: LogicalRuntimeId, after: int, through: int) -> None:
         for subscriber in self._subscribers:
             if subscriber.runtime_id is None:
-                subscriber.note(runtime_id, watermark - count, watermark)
+                subscriber.note(runtime_id, after, through)
         self.changed.notify_all()
 
     def _make_room(self) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
+from actors.light_future import LightFuture
 from actors.pool import on_worker
 from meerkat.errors import (
     CallTimedOut,
@@ -26,6 +27,7 @@ from meerkat.errors import (
     WouldDeadlock,
 )
 from meerkat.operation_errors import OperationError
+from meerkat.outcomes import CompletionHandle, CompletionOutcome
 from meerkat.runtime_lifecycle import RuntimeState
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Reply(Future[T], Generic[T]):
+class Reply(LightFuture[T], Generic[T]):
     """A standard future that its waiter cannot cancel: the work goes on regardless."""
 
     def cancel(self) -> bool:
@@ -61,6 +63,10 @@ class Reply(Future[T], Generic[T]):
         """Settle with an error, as the control plane's callers are to see it."""
         if not self.done():
             settle(self.set_exception, as_control_plane_error(error))
+
+
+class Handle(LightFuture[CompletionOutcome], CompletionHandle):
+    """A completion handle of the running system."""
 
 
 def settle(set_outcome: Callable[[T], None], outcome: T) -> None:

@@ -97,11 +97,12 @@ class DriverBase:
         return cast("R", transition.reply)
 
     def _release(self, transition: kernel.Transition, now: datetime) -> None:
-        for effect in transition.effects:
-            if isinstance(effect, kernel.Emit):
-                self._events.append((self._next_event, now, effect))
+        for telling in transition.told:
+            for emit in telling.emits():
+                self._events.append((self._next_event, now, emit))
                 self._next_event += 1
-            elif isinstance(effect, kernel.Signalled):
+        for effect in transition.effects:
+            if isinstance(effect, kernel.Signalled):
                 self._signal = max(self._signal, effect.signal)
             elif isinstance(effect, kernel.StartRun):
                 self._staged = effect.primitive

@@ -10,9 +10,11 @@ from collections import deque
 from datetime import datetime
 from typing import Final
 
+from attrs import frozen
+
 from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import CausationId, InputId, LogicalRuntimeId, RuntimeEventId
-from meerkat.kernel.transition import Emit
+from meerkat.kernel.telling import Emit, Telling
 
 SEQUENCES_PER_FENCE: Final = 2**32
 """Each claim of a runtime numbers its events in a range of its own, above every earlier."""
@@ -24,17 +26,23 @@ def first_sequence(fence: int) -> int:
 
 
 class EventLog:
-    """A bounded window of events. Not thread-safe; its owner guards it."""
+    """A bounded window of events. Not thread-safe; its owner guards it.
 
-    __slots__ = ("_entries", "_next", "_runtime_id")
+    It holds what was told as it was told, several events to an entry; an entry that has been
+    read is a tuple of envelopes, as every reader is to see the same ones.
+    """
+
+    __slots__ = ("_entries", "_kept", "_next", "_runtime_id", "_window")
 
     def __init__(self, runtime_id: LogicalRuntimeId, first: int, window: int) -> None:
         self._runtime_id = runtime_id
         self._next = first
-        self._entries: deque[tuple[datetime, Emit] | RuntimeEventEnvelope] = deque(maxlen=window)
+        self._window = window
+        self._kept = 0  # events in the window: of the first entry, only the last of them may be
+        self._entries: deque[_Untold | tuple[RuntimeEventEnvelope, ...]] = deque()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._kept
 
     @property
     def watermark(self) -> int:
@@ -45,37 +53,78 @@ class EventLog:
         """Go on at ``first``, if that is further; what is kept goes."""
         if first > self._next:
             self._entries.clear()
+            self._kept = 0
             self._next = first
 
-    def append(self, emit: Emit, now: datetime) -> None:
-        """Stamp one event with the next number."""
-        self._entries.append((now, emit))
-        self._next += 1
+    def append(self, telling: Telling, now: datetime) -> None:
+        """Stamp events with the next numbers."""
+        count = telling.count
+        self._entries.append(_Untold(self._next, now, telling))
+        self._next += count
+        self._kept += count
+        if self._kept > self._window:
+            self._keep(self._window)
 
     def drop_oldest(self) -> None:
         """Make room."""
-        self._entries.popleft()
+        self._keep(self._kept - 1)
+
+    def _keep(self, count: int) -> None:
+        """Keep the last ``count`` events; an entry goes with its last one."""
+        self._kept = count
+        oldest, entries = self._next - count, self._entries
+        while entries and (len(entries) == 1 or _first_of(entries[1]) <= oldest):
+            if len(entries) == 1 and count:
+                return
+            entries.popleft()
 
     def after(
         self, sequence: int, limit: int | None = None
     ) -> tuple[EventGap | None, list[RuntimeEventEnvelope]]:
         """The first ``limit`` events above ``sequence``; before them the gap, if any are gone."""
-        oldest = self._next - len(self._entries)
+        oldest = self._next - self._kept
         gap = None
         if sequence < oldest - 1:
             gap = EventGap(requested=sequence, dropped_through=oldest - 1, watermark=self.watermark)
-        start = max(0, sequence + 1 - oldest)
-        end = len(self._entries) if limit is None else min(start + limit, len(self._entries))
-        return gap, [self._envelope(index) for index in range(start, end)]
+        first = max(sequence + 1, oldest)
+        last = self._next if limit is None else min(first + limit, self._next)
+        return gap, self._between(first, last)
 
-    def _envelope(self, index: int) -> RuntimeEventEnvelope:
-        entry = self._entries[index]
-        if isinstance(entry, RuntimeEventEnvelope):
+    def _between(self, first: int, last: int) -> list[RuntimeEventEnvelope]:
+        """The events numbered ``first`` to ``last``, the end excluded; readers are near the end."""
+        entries, index = self._entries, len(self._entries)
+        while index and _first_of(entries[index - 1]) > first:
+            index -= 1
+        found: list[RuntimeEventEnvelope] = []
+        for position in range(max(0, index - 1), len(entries)):
+            if _first_of(entries[position]) >= last:
+                break
+            found += (each for each in self._read(position) if first <= each.sequence < last)
+        return found
+
+    def _read(self, position: int) -> tuple[RuntimeEventEnvelope, ...]:
+        entry = self._entries[position]
+        if isinstance(entry, tuple):
             return entry
-        sequence = self._next - len(self._entries) + index
-        envelope = envelope_of(self._runtime_id, sequence, entry[0], entry[1])
-        self._entries[index] = envelope
-        return envelope
+        envelopes = tuple(
+            envelope_of(self._runtime_id, sequence, entry.now, emit)
+            for sequence, emit in enumerate(entry.telling.emits(), entry.first)
+        )
+        self._entries[position] = envelopes
+        return envelopes
+
+
+@frozen
+class _Untold:
+    """What was told, and no one has read: its first number, its time."""
+
+    first: int
+    now: datetime
+    telling: Telling
+
+
+def _first_of(entry: _Untold | tuple[RuntimeEventEnvelope, ...]) -> int:
+    return entry[0].sequence if isinstance(entry, tuple) else entry.first
 
 
 def envelope_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from meerkat.conversation import SessionChange
 from meerkat.identifiers import InputId, LogicalRuntimeId, OperationId
 from meerkat.inputs import Durability
-from meerkat.kernel import Emit, RuntimeHead, Transition
+from meerkat.kernel import RuntimeHead, Transition
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.receipts import RunBoundaryReceipt
@@ -57,7 +57,7 @@ class PendingCommit:
             self._session.append(transition.session)
         self._changed = self._changed or _stored_part(self._head) != _stored_part(transition.head)
         self._head = transition.head
-        self.tells = self.tells or any(isinstance(each, Emit) for each in transition.effects)
+        self.tells = self.tells or bool(transition.told)
 
     def _add_operations(self, transition: Transition) -> None:
         if transition.head.epoch_id != self._head.epoch_id:

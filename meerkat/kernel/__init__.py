@@ -40,9 +40,9 @@ from meerkat.kernel.commands import (
 )
 from meerkat.kernel.decide import decide
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
+from meerkat.kernel.telling import Emit, Story, Telling
 from meerkat.kernel.transition import (
     Effect,
-    Emit,
     FeedRead,
     InterruptRun,
     RetryLane,
@@ -91,7 +91,9 @@ __all__ = [
     "StageRun",
     "StartRun",
     "Stop",
+    "Story",
     "TellOperation",
+    "Telling",
     "Transition",
     "Unregister",
     "Wake",

@@ -17,7 +17,8 @@ from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.kernel.commands import AcceptInput
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
-from meerkat.kernel.transition import Effect, Emit, Signalled, Transition
+from meerkat.kernel.telling import Emit, Story, Telling, input_taken_in
+from meerkat.kernel.transition import Signalled, Transition
 from meerkat.outcomes import Accepted, Deduplicated, Rejected
 from meerkat.policy import (
     ConsumePoint,
@@ -84,7 +85,7 @@ def _only_told(
     head: RuntimeHead, offered: Input, event: InputLifecycleEvent, reply: object
 ) -> Transition:
     emit = Emit(event, offered.id, offered.correlation_id)
-    return Transition(head=head, effects=(emit,), reply=reply)
+    return Transition(head=head, told=(emit,), reply=reply)
 
 
 def _decision_for(memory: RuntimeMemory, offered: Input) -> PolicyDecision:
@@ -104,33 +105,46 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
     else:
         sequence = head.next_admission_sequence
         state = lifecycle.queue_accepted(accepted, now, policy=decision, sequence=sequence)
-        replaced, signal, end = _replaced(memory, offered, decision), decision.signal, None
+        replaced, signal = _replaced(memory, offered, decision), decision.signal
+        end = EventCode.INPUT_QUEUED
         head = evolve(
             head,
             next_admission_sequence=sequence + 1,
             awake=head.awake or signal.should_wake,
         )
-    effects: list[Effect] = [_told(offered, EventCode.INPUT_ACCEPTED)]
-    states: list[InputState] = []
-    for older in replaced:
-        step, code = _REPLACE[decision.queue_mode]
-        states.append(step(older, now, offered.id))
-        event = InputLifecycleEvent(code, older.input_id, related_input_id=offered.id)
-        effects.append(Emit(event, offered.id, offered.correlation_id))
-    effects.append(_told(offered, end or EventCode.INPUT_QUEUED))
-    if signal is not Signal.NONE:
-        effects.append(Signalled(signal))
+    story = input_taken_in(state, end)
+    states, tellings = (state,), (story,)
+    if replaced:
+        states, tellings = _with_replaced(replaced, decision, story, state, now)
     return Transition(
         head=head,
-        states=(*states, state),
+        states=states,
         payload=command.payload,
-        effects=tuple(effects),
+        told=tellings,
+        effects=() if signal is Signal.NONE else (Signalled(signal),),
         reply=Accepted(input_id=offered.id, policy=decision, state=state),
     )
 
 
-def _told(offered: Input, code: EventCode) -> Emit:
-    return Emit(InputLifecycleEvent(code, offered.id), offered.id, offered.correlation_id)
+def _with_replaced(
+    replaced: tuple[InputState, ...],
+    decision: PolicyDecision,
+    story: Story,
+    state: InputState,
+    now: datetime,
+) -> tuple[tuple[InputState, ...], tuple[Telling, ...]]:
+    """The states and the events of an input that takes the place of older ones.
+
+    Between its acceptance and its place in the lane stands what becomes of them.
+    """
+    step, code = _REPLACE[decision.queue_mode]
+    accepted, end = story.emits()
+    tellings = [accepted]
+    for older in replaced:
+        event = InputLifecycleEvent(code, older.input_id, related_input_id=state.input_id)
+        tellings.append(Emit(event, state.input_id, state.correlation_id))
+    older_states = (step(older, now, state.input_id) for older in replaced)
+    return (*older_states, state), (*tellings, end)
 
 
 def _replaced(

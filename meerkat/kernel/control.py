@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from attrs import evolve
 
 from meerkat import input_lifecycle as lifecycle
-from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import (
     InvalidRuntimeTransition,
     RunRefused,
@@ -16,7 +16,7 @@ from meerkat.errors import (
     RuntimeNotFound,
     RuntimeNotReady,
 )
-from meerkat.events import EventCode, RuntimeStateChange, TopologyEvent
+from meerkat.events import EventCode, TopologyEvent
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputState
 from meerkat.kernel.commands import (
     AttachExecutor,
@@ -37,11 +37,15 @@ from meerkat.kernel.commands import (
 )
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
 from meerkat.kernel.run_steps import settled
-from meerkat.kernel.transition import Effect, Emit, InterruptRun, RuntimeEnded, Transition
+from meerkat.kernel.telling import Emit, Telling, state_changed
+from meerkat.kernel.transition import Effect, InterruptRun, RuntimeEnded, Transition
 from meerkat.outcomes import TerminationReason
 from meerkat.recovery import Repair, repair_for, repaired, report_of
 from meerkat.reports import DestroyReport, RecycleReport, ResetReport, RetireReport, StopReport
 from meerkat.runtime_lifecycle import Phase, RuntimeState, RuntimeStep
+
+_FRESH: Final = RuntimeHead()
+"""Whose values are shared: a runtime at rest has none of its own."""
 
 
 def initialize(memory: RuntimeMemory, _command: Initialize, _now: datetime) -> Transition:
@@ -66,12 +70,12 @@ def register(memory: RuntimeMemory, command: Register, _now: datetime) -> Transi
         registered=True,
         session_id=head.session_id or command.session_id,
         epoch_id=command.epoch_id,
-        cursors=EpochCursorSnapshot(),
+        cursors=_FRESH.cursors,
         feed_watermark=0,
-        live_operations=frozenset(),
+        live_operations=_FRESH.live_operations,
         awake=_has_work(memory),
     )
-    return Transition(head=head, effects=(_topology(EventCode.RUNTIME_CREATED),))
+    return Transition(head=head, told=(_topology(EventCode.RUNTIME_CREATED),))
 
 
 def unregister(memory: RuntimeMemory, _command: Unregister, _now: datetime) -> Transition:
@@ -141,7 +145,7 @@ def publish(memory: RuntimeMemory, command: PublishEvent, _now: datetime) -> Tra
         envelope.id,
         envelope.timestamp,
     )
-    return Transition(head=memory.head, effects=(emit,))
+    return Transition(head=memory.head, told=(emit,))
 
 
 def retire(memory: RuntimeMemory, _command: Retire, now: datetime) -> Transition:
@@ -161,7 +165,8 @@ def retire(memory: RuntimeMemory, _command: Retire, now: datetime) -> Transition
     return Transition(
         head=evolve(head, phase=phase, awake=head.executor_attached and _has_work(memory)),
         states=states,
-        effects=_effects(head.phase, phase, states, _topology(EventCode.RUNTIME_RETIRED)),
+        told=_told(head.phase, phase, states, _topology(EventCode.RUNTIME_RETIRED)),
+        effects=_interrupts(head.phase, phase),
         reply=RetireReport(inputs_abandoned=len(states), inputs_pending_drain=pending),
     )
 
@@ -171,8 +176,9 @@ def recycle(memory: RuntimeMemory, _command: Recycle, _now: datetime) -> Transit
     head = memory.head
     phase = _step(head, RuntimeStep.RECYCLE)
     return Transition(
-        head=evolve(head, phase=phase, awake=_has_work(memory), held=frozenset()),
-        effects=_effects(head.phase, phase, (), _topology(EventCode.RUNTIME_RECYCLED)),
+        head=evolve(head, phase=phase, awake=_has_work(memory), held=_FRESH.held),
+        told=_told(head.phase, phase, (), _topology(EventCode.RUNTIME_RECYCLED)),
+        effects=_interrupts(head.phase, phase),
         reply=RecycleReport(inputs_transferred=memory.ledger.active_count),
         relane=True,
     )
@@ -187,12 +193,13 @@ def reset(memory: RuntimeMemory, command: Reset, now: datetime) -> Transition:
         head=evolve(
             _emptied(head, phase),
             epoch_id=command.epoch_id,
-            cursors=EpochCursorSnapshot(),
+            cursors=_FRESH.cursors,
             feed_watermark=0,
-            live_operations=frozenset(),
+            live_operations=_FRESH.live_operations,
         ),
         states=states,
-        effects=_effects(head.phase, phase, states),
+        told=_told(head.phase, phase, states),
+        effects=_interrupts(head.phase, phase),
         reply=ResetReport(inputs_abandoned=len(states)),
     )
 
@@ -205,7 +212,8 @@ def stop(memory: RuntimeMemory, _command: Stop, now: datetime) -> Transition:
     return Transition(
         head=_emptied(head, phase),
         states=states,
-        effects=_effects(head.phase, phase, states),
+        told=_told(head.phase, phase, states),
+        effects=_interrupts(head.phase, phase),
         reply=StopReport(inputs_abandoned=len(states)),
     )
 
@@ -219,7 +227,8 @@ def destroy(memory: RuntimeMemory, _command: Destroy, now: datetime) -> Transiti
     return Transition(
         head=_emptied(head, phase),
         states=states,
-        effects=_effects(head.phase, phase, states, topology),
+        told=_told(head.phase, phase, states, topology),
+        effects=_interrupts(head.phase, phase),
         reply=DestroyReport(inputs_abandoned=len(states)),
     )
 
@@ -248,11 +257,11 @@ def recover(memory: RuntimeMemory, command: Recover, now: datetime) -> Transitio
             head,
             next_admission_sequence=sequence,
             awake=pending > 0,
-            held=frozenset(),
+            held=_FRESH.held,
             row_is_stale=False,
         ),
         states=tuple(changed),
-        effects=tuple(settled(state) for state in changed),
+        told=tuple(settled(state) for state in changed),
         reply=report_of(repairs),
         relane=True,
     )
@@ -281,12 +290,21 @@ def _step(head: RuntimeHead, step: RuntimeStep) -> Phase:
 
 
 def _to(head: RuntimeHead, phase: Phase) -> Transition:
-    return Transition(head=evolve(head, phase=phase), effects=_effects(head.phase, phase, ()))
+    return Transition(
+        head=evolve(head, phase=phase),
+        told=_told(head.phase, phase, ()),
+        effects=_interrupts(head.phase, phase),
+    )
 
 
 def _emptied(head: RuntimeHead, phase: Phase) -> RuntimeHead:
     return evolve(
-        head, phase=phase, run=None, awake=False, held=frozenset(), silent_intents=frozenset()
+        head,
+        phase=phase,
+        run=None,
+        awake=False,
+        held=_FRESH.held,
+        silent_intents=_FRESH.silent_intents,
     )
 
 
@@ -297,17 +315,19 @@ def _abandoned(
     return tuple(lifecycle.abandon(state, now, reason=reason) for state in states)
 
 
-def _effects(
-    before: Phase, after: Phase, states: Iterable[InputState], *last: Effect
-) -> tuple[Effect, ...]:
-    """What a control step tells: the run it ends, the inputs it gives up, the new state."""
-    effects: list[Effect] = []
+def _interrupts(before: Phase, after: Phase) -> tuple[Effect, ...]:
+    """What becomes of the run in hand when a step ends it."""
     if before.run_id is not None and after.run_id is None:
-        effects.append(InterruptRun(before.run_id))
-    effects += map(settled, states)
-    if before.state is not after.state:
-        effects.append(Emit(RuntimeStateChange(before.state, after.state)))
-    return (*effects, *last)
+        return (InterruptRun(before.run_id),)
+    return ()
+
+
+def _told(
+    before: Phase, after: Phase, states: Iterable[InputState], *last: Telling
+) -> tuple[Telling, ...]:
+    """What a control step tells: the inputs it gives up, the new state."""
+    changed = [] if before.state is after.state else [state_changed(before.state, after.state)]
+    return (*map(settled, states), *changed, *last)
 
 
 def _topology(code: EventCode) -> Emit:

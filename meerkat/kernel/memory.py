@@ -6,7 +6,6 @@ ledger beside it. Decisions read both; :meth:`RuntimeMemory.apply` alone changes
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -19,6 +18,7 @@ from meerkat.identifiers import (
     RuntimeEventId,
     SessionId,
 )
+from meerkat.kernel.telling import Emit
 from meerkat.ledger import Ledger
 from meerkat.limits import (
     ARCHIVED_EPHEMERAL_MAX,
@@ -87,7 +87,7 @@ class RuntimeMemory:
         self.rules = rules or Rules()
         self.head = head or RuntimeHead()
         self.ledger = Ledger(ARCHIVED_EPHEMERAL_MAX if durable else None)
-        self.host_events: OrderedDict[RuntimeEventId, None] = OrderedDict()
+        self.host_events: dict[RuntimeEventId, None] = {}
 
     def apply(self, transition: Transition) -> None:
         """Take a decided transition into memory."""
@@ -96,15 +96,14 @@ class RuntimeMemory:
             self.ledger.put(state)
         if transition.relane:
             self.ledger.rebuild_lanes()
-        for effect in transition.effects:
-            event_id = getattr(effect, "event_id", None)
-            if event_id is not None:
-                self._remember(event_id)
+        for telling in transition.told:
+            if isinstance(telling, Emit) and telling.event_id is not None:
+                self._remember(telling.event_id)
 
     def _remember(self, event_id: RuntimeEventId) -> None:
         self.host_events[event_id] = None
         if len(self.host_events) > HOST_EVENT_IDS_MAX:
-            self.host_events.popitem(last=False)
+            del self.host_events[next(iter(self.host_events))]
 
     @property
     def next_lane(self) -> Lane | None:

@@ -10,7 +10,8 @@ from meerkat.errors import StoreError
 from meerkat.kernel.accept import accept
 from meerkat.kernel.commands import NoteOperation, ReadFeed, RecordOperation, TellOperation
 from meerkat.kernel.memory import RuntimeMemory
-from meerkat.kernel.transition import Emit, FeedRead, Transition
+from meerkat.kernel.telling import Emit
+from meerkat.kernel.transition import FeedRead, Transition
 from meerkat.operation_errors import OwnerRetired
 from meerkat.operations import OperationTerminated
 
@@ -43,7 +44,7 @@ def record(memory: RuntimeMemory, command: RecordOperation, _now: datetime) -> T
 
 def tell(memory: RuntimeMemory, command: TellOperation, _now: datetime) -> Transition:
     """Put a step of an operation in order with the runtime's other events."""
-    return Transition(head=memory.head, effects=(Emit(command.event),))
+    return Transition(head=memory.head, told=(Emit(command.event),))
 
 
 def read_feed(memory: RuntimeMemory, command: ReadFeed, now: datetime) -> Transition:

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from meerkat import input_lifecycle as lifecycle
 from meerkat.errors import RunRefused
-from meerkat.events import EventCode, InputLifecycleEvent, RunLifecycleEvent, RuntimeStateChange
+from meerkat.events import EventCode, RunLifecycleEvent
 from meerkat.identifiers import RunId
 from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputPhase, InputState
 from meerkat.kernel.commands import (
@@ -26,11 +26,21 @@ from meerkat.kernel.commands import (
     StageRun,
 )
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
-from meerkat.kernel.transition import Effect, Emit, RetryLane, StartRun, Transition
+from meerkat.kernel.telling import (
+    Emit,
+    Telling,
+    inputs_consumed,
+    run_begun,
+    run_completed,
+    run_told,
+    state_changed,
+    told,
+)
+from meerkat.kernel.transition import Effect, RetryLane, StartRun, Transition
 from meerkat.policy import Lane, RunBoundary
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import ExecutionKind, RunInHand, execution_kind, select_batch, staged_input
-from meerkat.runtime_lifecycle import Phase, RuntimeStep
+from meerkat.runtime_lifecycle import RuntimeState, RuntimeStep
 
 
 def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition:
@@ -52,14 +62,11 @@ def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition
         attempt=max(state.attempt_count for state in states),
     )
     primitive = staged_input(boundary, [each.input for each in batch if each.input is not None])
-    effects: list[Effect] = [
-        _changed(head.phase, phase, states[0]),
-        *(told(EventCode.INPUT_STAGED, state) for state in states),
-        _run_told(EventCode.RUN_STARTED, run, states),
-        StartRun(run, primitive),
-    ]
     return Transition(
-        head=evolve(head, phase=phase, run=run), states=tuple(states), effects=tuple(effects)
+        head=evolve(head, phase=phase, run=run),
+        states=tuple(states),
+        told=(run_begun(run.run_id, head.phase.state, states),),
+        effects=(StartRun(run, primitive),),
     )
 
 
@@ -94,7 +101,7 @@ def commit_boundary(memory: RuntimeMemory, command: CommitBoundary, now: datetim
         states=tuple(states),
         receipt=receipt,
         session=command.plan.change,
-        effects=tuple(_consumed(states)),
+        told=(inputs_consumed(states),),
         reply=receipt,
     )
 
@@ -146,17 +153,12 @@ def complete(memory: RuntimeMemory, command: CompleteRun, now: datetime) -> Tran
         sequence=run.next_sequence,
     )
     head = _ended(memory, run)
-    effects = [
-        *_consumed(states),
-        _run_told(EventCode.RUN_COMPLETED, run, states),
-        _changed(memory.head.phase, head.phase, *states[:1]),
-    ]
     return Transition(
         head=head,
         states=tuple(states),
         receipt=receipt,
         session=command.plan.change,
-        effects=tuple(effects),
+        told=(run_completed(run.run_id, head.phase.state, states),),
         reply=receipt,
     )
 
@@ -169,17 +171,14 @@ def fail(memory: RuntimeMemory, command: FailRun, now: datetime) -> Transition:
         _retried(state, now, attempts_max, command.error) for state in _contributors(memory, run)
     ]
     head = _ended(memory, run, states)
-    effects: list[Effect] = [
-        *map(settled, states),
-        _run_told(EventCode.RUN_FAILED, run, states, command.error),
-        _changed(memory.head.phase, head.phase, *states[:1]),
-    ]
+    tellings = _over_told(EventCode.RUN_FAILED, run, states, head, command.error)
+    effects: tuple[Effect, ...] = ()
     attempts = [state.attempt_count for state in states if not state.is_terminal]
     if attempts:
         head = evolve(head, held=head.held | {run.lane})
         delay_s = memory.rules.backoff.delay_s(max(attempts), command.jitter)
-        effects.append(RetryLane(run.lane, delay_s))
-    return Transition(head=head, states=tuple(states), effects=tuple(effects))
+        effects = (RetryLane(run.lane, delay_s),)
+    return Transition(head=head, states=tuple(states), told=tellings, effects=effects)
 
 
 def cancel(memory: RuntimeMemory, command: CancelRun, now: datetime) -> Transition:
@@ -195,11 +194,11 @@ def requeue(memory: RuntimeMemory, command: RequeueRun, now: datetime) -> Transi
     run = _current(memory.head, command.run_id)
     states = _uncounted(memory, run, now, "executor_stopped")
     over = _over(memory, run, states, EventCode.RUN_CANCELLED, "executor stopped")
-    head, effects = evolve(over.head, executor_attached=False), over.effects
+    head, tellings = evolve(over.head, executor_attached=False), over.told
     if head.phase.allows(RuntimeStep.DETACH_EXECUTOR):
         head = evolve(head, phase=head.phase.after(RuntimeStep.DETACH_EXECUTOR))
-        effects = (*effects, _changed(over.head.phase, head.phase))
-    return evolve(over, head=head, effects=effects)
+        tellings = (*tellings, state_changed(over.head.phase.state, head.phase.state))
+    return evolve(over, head=head, told=tellings)
 
 
 def postpone(memory: RuntimeMemory, command: PostponeRun, now: datetime) -> Transition:
@@ -208,7 +207,7 @@ def postpone(memory: RuntimeMemory, command: PostponeRun, now: datetime) -> Tran
     states = _uncounted(memory, run, now, "run_postponed")
     over = _over(memory, run, states, EventCode.RUN_CANCELLED, command.reason)
     head = evolve(over.head, held=over.head.held | {run.lane})
-    return evolve(over, head=head, effects=(*over.effects, RetryLane(run.lane, command.delay_s)))
+    return evolve(over, head=head, effects=(RetryLane(run.lane, command.delay_s),))
 
 
 def _uncounted(
@@ -223,14 +222,14 @@ def _uncounted(
 def report_progress(memory: RuntimeMemory, command: ReportProgress, _now: datetime) -> Transition:
     """Tell how far the run in hand is; a run that is over has nothing to tell."""
     run = _current(memory.head, command.run_id)
-    emit = _run_told(EventCode.RUN_PROGRESS, run, _contributors(memory, run), command.text)
-    return Transition(head=memory.head, effects=(emit,))
+    emit = run_told(EventCode.RUN_PROGRESS, run, _contributors(memory, run), command.text)
+    return Transition(head=memory.head, told=(emit,))
 
 
 def remark(memory: RuntimeMemory, command: RemarkOnRun, _now: datetime) -> Transition:
     """Tell of a run what it does not tell itself: that it is stuck, or came back too late."""
     event = RunLifecycleEvent(EventCode.RUN_PROGRESS, command.run_id, command.text)
-    return Transition(head=memory.head, effects=(Emit(event),))
+    return Transition(head=memory.head, told=(Emit(event),))
 
 
 # --- shared by the endings --------------------------------------------------------------
@@ -265,12 +264,23 @@ def _over(
     detail: str | None = None,
 ) -> Transition:
     head = _ended(memory, run, states)
-    effects = [
+    tellings = _over_told(code, run, states, head, detail)
+    return Transition(head=head, states=tuple(states), told=tellings)
+
+
+def _over_told(
+    code: EventCode,
+    run: RunInHand,
+    states: list[InputState],
+    after: RuntimeHead,
+    detail: str | None,
+) -> tuple[Telling, ...]:
+    """What is told of a run that did not complete: where it leaves its inputs, and its end."""
+    return (
         *map(settled, states),
-        _run_told(code, run, states, detail),
-        _changed(memory.head.phase, head.phase, *states[:1]),
-    ]
-    return Transition(head=head, states=tuple(states), effects=tuple(effects))
+        run_told(code, run, states, detail),
+        state_changed(RuntimeState.RUNNING, after.phase.state, *states[:1]),
+    )
 
 
 def _retried(state: InputState, now: datetime, attempts_max: int, error: str) -> InputState:
@@ -278,12 +288,6 @@ def _retried(state: InputState, now: datetime, attempts_max: int, error: str) ->
         return lifecycle.rollback_staged(state, now, reason="run_failed", error=error)
     reason = AbandonReason(AbandonCause.MAX_ATTEMPTS_EXHAUSTED, state.attempt_count)
     return lifecycle.abandon(state, now, reason=reason, error=error)
-
-
-def told(code: EventCode, state: InputState, reason: str | None = None) -> Emit:
-    """Tell of a step in an input's life."""
-    event = InputLifecycleEvent(code, state.input_id, reason)
-    return Emit(event, state.input_id, state.correlation_id)
 
 
 _SETTLED: Final[Mapping[InputPhase, EventCode]] = {
@@ -296,25 +300,3 @@ _SETTLED: Final[Mapping[InputPhase, EventCode]] = {
 def settled(state: InputState) -> Emit:
     """Tell where a failed run, or a recovery, has left an input."""
     return told(_SETTLED[state.phase], state, state.history[-1].reason)
-
-
-def _consumed(states: Iterable[InputState]) -> Iterable[Emit]:
-    for state in states:
-        yield told(EventCode.INPUT_APPLIED, state)
-        yield told(EventCode.INPUT_CONSUMED, state)
-
-
-def _run_told(
-    code: EventCode, run: RunInHand, states: Iterable[InputState], detail: str | None = None
-) -> Emit:
-    first = next(iter(states), None)
-    correlation = None if first is None else first.correlation_id
-    return Emit(RunLifecycleEvent(code, run.run_id, detail), run.contributors[0], correlation)
-
-
-def _changed(before: Phase, after: Phase, *first: InputState) -> Emit:
-    """Tell that a run has begun or ended, on account of its first contributor."""
-    event = RuntimeStateChange(before.state, after.state)
-    if not first:
-        return Emit(event)
-    return Emit(event, first[0].input_id, first[0].correlation_id)

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TypeAlias
 
 from attrs import field, frozen
 
 from meerkat.conversation import SessionChange
 from meerkat.epoch import EpochCursorSnapshot
-from meerkat.events import Event
-from meerkat.identifiers import CausationId, CorrelationId, InputId, RunId, RuntimeEventId
+from meerkat.identifiers import RunId
 from meerkat.input_lifecycle import InputState
 from meerkat.kernel.memory import RuntimeHead
+from meerkat.kernel.telling import Telling
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.outcomes import TerminationReason
 from meerkat.policy import Lane, Signal
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import RunInHand, StagedInput
-
-
-@frozen
-class Emit:
-    """Tell the readers of events.
-
-    ``event_id`` and ``timestamp`` are a host's own; else an id is made on reading, and the
-    time is that of the decision.
-    """
-
-    event: Event
-    cause: InputId | CausationId | None = None
-    correlation_id: CorrelationId | None = None
-    event_id: RuntimeEventId | None = None
-    timestamp: datetime | None = None
 
 
 @frozen
@@ -80,7 +64,7 @@ class FeedRead:
     cursors: EpochCursorSnapshot
 
 
-Effect: TypeAlias = Emit | Signalled | StartRun | InterruptRun | RetryLane | RuntimeEnded | FeedRead
+Effect: TypeAlias = Signalled | StartRun | InterruptRun | RetryLane | RuntimeEnded | FeedRead
 
 
 @frozen(kw_only=True)
@@ -88,7 +72,8 @@ class Transition:
     """What a command changes. Applied whole or not at all.
 
     ``states`` are new versions of inputs; ``payload`` is the encoded input when the last of
-    them is new; ``reply`` is what the caller is answered once everything is durable.
+    them is new; ``told`` are the events, in order; ``reply`` is what the caller is answered
+    once everything is durable.
     """
 
     head: RuntimeHead
@@ -98,6 +83,7 @@ class Transition:
     begun: tuple[OperationRecord, ...] = ()
     operations: tuple[OperationRow, ...] = ()
     session: SessionChange | None = field(default=None, repr=False)
+    told: tuple[Telling, ...] = ()
     effects: tuple[Effect, ...] = ()
     reply: object = None
     relane: bool = False

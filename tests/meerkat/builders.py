@@ -243,7 +243,9 @@ class Runtime:
 
 
 def effects_of(transition: kernel.Transition, wanted: type[T]) -> list[T]:
-    """The effects of one sort, in order."""
+    """The effects of one sort, in order; the events are effects too."""
+    if wanted is kernel.Emit:
+        return [emit for telling in transition.told for emit in telling.emits()]
     return [effect for effect in transition.effects if isinstance(effect, wanted)]
 
 

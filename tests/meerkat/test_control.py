@@ -107,7 +107,7 @@ def test_only_a_reset_revives_a_stopped_runtime(runtime: Runtime) -> None:
     runtime.do(kernel.Stop())
     kept = runtime.memory.head
     registered = runtime.do(kernel.Register(SessionId(uuid_of(1)), RuntimeEpochId(uuid_of(2))))
-    assert registered.effects == ()
+    assert (registered.told, registered.effects) == ((), ())
     assert runtime.memory.head == kept
     with pytest.raises(RuntimeNotReady) as refused:
         runtime.do(kernel.Recycle())
@@ -257,7 +257,7 @@ def test_attaching_wakes_what_waits() -> None:
     done = runtime.do(kernel.AttachExecutor())
     assert codes_of(done) == ["runtime.state_changed"]
     assert runtime.memory.runnable
-    assert runtime.do(kernel.AttachExecutor()).effects == ()
+    assert runtime.do(kernel.AttachExecutor()).told == ()
 
 
 @pytest.mark.parametrize("command", [kernel.Stop(), kernel.Retire()])

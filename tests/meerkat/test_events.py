@@ -153,10 +153,10 @@ def test_a_host_event_seen_already_is_dropped(driver: EphemeralRuntimeDriver) ->
 
 def test_seen_ids_are_remembered_within_a_window(runtime: Runtime) -> None:
     for number in range(HOST_EVENT_IDS_MAX):
-        assert runtime.do(kernel.PublishEvent(host_event(number + 1))).effects
-    assert not runtime.do(kernel.PublishEvent(host_event(1))).effects
+        assert runtime.do(kernel.PublishEvent(host_event(number + 1))).told
+    assert not runtime.do(kernel.PublishEvent(host_event(1))).told
     assert len(runtime.memory.host_events) == HOST_EVENT_IDS_MAX
-    assert runtime.do(kernel.PublishEvent(host_event(HOST_EVENT_IDS_MAX + 1))).effects
+    assert runtime.do(kernel.PublishEvent(host_event(HOST_EVENT_IDS_MAX + 1))).told
     assert len(runtime.memory.host_events) == HOST_EVENT_IDS_MAX
 
 

@@ -163,7 +163,7 @@ def test_a_step_of_an_operation_is_told_and_is_all_there_is(
 ) -> None:
     event, before = OperationEvent(code, OperationId.new(), "completed"), runtime.memory.head
     done = runtime.do(kernel.TellOperation(event))
-    assert done == kernel.Transition(head=before, effects=(kernel.Emit(event),))
+    assert done == kernel.Transition(head=before, told=(kernel.Emit(event),))
 
 
 @pytest.mark.parametrize("which", ["in hand", "over", "never known"])
@@ -175,7 +175,7 @@ def test_a_remark_is_told_of_any_run_and_moves_nothing(runtime: Runtime, which: 
     run_id = {"in hand": in_hand, "over": over}.get(which, run_id)
     done = runtime.do(kernel.RemarkOnRun(run_id, "no sign for 120 s"))
     told = RunLifecycleEvent(EventCode.RUN_PROGRESS, run_id, "no sign for 120 s")
-    assert done == kernel.Transition(head=before, effects=(kernel.Emit(told),))
+    assert done == kernel.Transition(head=before, told=(kernel.Emit(told),))
 
 
 def test_a_remark_shows_no_text_and_carries_any() -> None:

@@ -46,7 +46,7 @@ def epoch_of(runtime: Runtime) -> RuntimeEpochId:
 def test_what_has_begun_is_kept_until_it_has_ended(runtime: Runtime) -> None:
     epoch_id, record = epoch_of(runtime), begun()
     noted = runtime.do(kernel.NoteOperation(epoch_id, record))
-    assert (noted.begun, noted.effects) == ((record,), ())
+    assert (noted.begun, noted.told, noted.effects) == ((record,), (), ())
     assert runtime.memory.head.live_operations == {record.operation_id}
     row = OperationRow(epoch_id=epoch_id, seq=1, record=ended(record))
     runtime.do(kernel.RecordOperation(row))
