@@ -90,7 +90,7 @@ def _try_unregister(driver: DriverActor, memory: RuntimeMemory) -> None:
         driver.decide(kernel.Unregister(), driver.ending_epoch(first, "runtime unregistered"))
         for reply in others:
             first.pass_on(reply)
-        waiting, driver.coming_back = driver.coming_back, []
+        waiting, driver.coming_back = driver.coming_back, ()
         for message in waiting:
             driver.tell(message)
 

@@ -16,8 +16,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from queue import SimpleQueue
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import pykka
 from pykka import ActorRef, ThreadingFuture
@@ -84,13 +85,34 @@ class ActorPool:
             del actor  # an idle worker keeps nobody
 
 
+class _Flag:
+    """What Pykka asks of an actor's ``threading.Event``, which nobody waits for here."""
+
+    __slots__ = ("_on",)
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def is_set(self) -> bool:
+        return self._on
+
+    def set(self) -> None:
+        self._on = True
+
+
+_NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
+"""The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
+
+_numbers: Final = count(1)
+
+
 class _PooledInbox:
     """A mailbox that schedules its actor when there is mail and nobody runs it."""
 
     __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_scheduled")
 
     def __init__(self) -> None:
-        self._mail: deque[Any] = deque()
+        self._mail = _NO_MAIL
         self._lock = threading.Lock()
         self._scheduled = False
         self._closed = False
@@ -105,6 +127,8 @@ class _PooledInbox:
             closed = self._closed
             wake = not closed and not self._scheduled
             if not closed:
+                if self._mail is _NO_MAIL:
+                    self._mail = deque()
                 self._mail.append(item)
                 self._scheduled = True
         if self._actor is None or self._pool is None:
@@ -125,6 +149,7 @@ class _PooledInbox:
         with self._lock:
             if self._mail:
                 return self._mail.popleft()
+            self._mail = _NO_MAIL
             self._scheduled = False
             return None
 
@@ -138,7 +163,7 @@ class _PooledInbox:
         """Take no more mail; gives what was not handled."""
         with self._lock:
             self._closed = True
-            left, self._mail = list(self._mail), deque()
+            left, self._mail = list(self._mail), _NO_MAIL
             return left
 
 
@@ -148,10 +173,15 @@ class PooledActor(pykka.Actor):
     It is not in Pykka's registry, which is a list: whoever starts it keeps its reference.
     """
 
-    def __init__(self, pool: ActorPool) -> None:
-        super().__init__()
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: ActorPool) -> None:  # sets what Pykka's sets, in less memory
+        self.actor_urn = f"urn:meerkat:actor:{next(_numbers)}"
+        self.actor_inbox = inbox = self._create_actor_inbox()
+        self.actor_stopped = cast("threading.Event", _Flag())
+        self._actor_ref = ActorRef(self)
         self._pool = pool
-        self._inbox.bind(self, pool)
+        inbox.bind(self, pool)
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:

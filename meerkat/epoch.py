@@ -8,7 +8,7 @@ journal's. A cursor that is stale after a crash repeats a notice, and never lose
 from __future__ import annotations
 
 from threading import Lock
-from typing import Self
+from typing import Final, Self
 
 from attrs import field, frozen
 
@@ -37,6 +37,13 @@ class EpochCursorSnapshot:
         )
 
 
+AT_THE_START: Final = EpochCursorSnapshot()
+"""No consumer has read anything: most epochs stay there."""
+
+_advancing: Final = Lock()
+"""One for all epochs: it is held for three comparisons, and a lock each would be kept for years."""
+
+
 class EpochCursorState:
     """The cursors of one epoch, all 0 at first. Thread-safe.
 
@@ -46,11 +53,10 @@ class EpochCursorState:
     keeps injected <= observed <= watermark.
     """
 
-    __slots__ = ("_cursors", "_lock")
+    __slots__ = ("_cursors",)
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._cursors = EpochCursorSnapshot()
+        self._cursors = AT_THE_START
 
     @classmethod
     def from_recovered(
@@ -107,5 +113,5 @@ class EpochCursorState:
         return f"EpochCursorState({self.snapshot()!r})"
 
     def _advance(self, to: EpochCursorSnapshot) -> None:
-        with self._lock:
+        with _advancing:
             self._cursors = self._cursors.furthest(to)

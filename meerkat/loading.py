@@ -16,15 +16,17 @@ from meerkat.inputs import Durability, Input
 from meerkat.kernel import Recover, RuntimeHead, RuntimeMemory
 from meerkat.kernel.memory import Rules
 from meerkat.recovery import receipts_wanted, refuse_corruption
-from meerkat.runtime_lifecycle import Phase, RuntimeState
+from meerkat.runtime_lifecycle import AT_REST, RuntimeState
 from meerkat.store.protocol import RuntimeRow, RuntimeStore
 
-_AT_REST: Final[Mapping[RuntimeState, RuntimeState]] = {
+_RESTING: Final[Mapping[RuntimeState, RuntimeState]] = {
     RuntimeState.INITIALIZING: RuntimeState.IDLE,
     RuntimeState.RUNNING: RuntimeState.IDLE,
     RuntimeState.ATTACHED: RuntimeState.IDLE,
 }
 """Stored states that only a live runtime can be in → where a restart finds it."""
+
+_NONE_LIVE: Final[frozenset[OperationId]] = frozenset()
 
 
 def load_memory(
@@ -44,10 +46,10 @@ def load_memory(
         for state in store.load_active_inputs(row.runtime_id)
         if state.durability is not Durability.EPHEMERAL
     ]
-    resting = _AT_REST.get(row.state, row.state)
+    resting = _RESTING.get(row.state, row.state)
     if resting is RuntimeState.IDLE and executor_attached:
         resting = RuntimeState.ATTACHED
-    phase, known = Phase(state=resting), (*states, *carried_over)
+    phase, known = AT_REST[resting], (*states, *carried_over)
     sequences = [s.admission_sequence + 1 for s in known if s.admission_sequence is not None]
     head = RuntimeHead(
         phase=phase,
@@ -71,7 +73,7 @@ def load_memory(
 def _live_operations(store: RuntimeStore, row: RuntimeRow) -> frozenset[OperationId]:
     """What has begun in the present epoch; the store is asked where it is known to have some."""
     snapshot = store.load_ops_snapshot(row.runtime_id) if row.live_operations else None
-    return frozenset() if snapshot is None else frozenset(r.operation_id for r in snapshot.live)
+    return _NONE_LIVE if snapshot is None else frozenset(r.operation_id for r in snapshot.live)
 
 
 def recovery_of(store: RuntimeStore | None, memory: RuntimeMemory) -> Recover:

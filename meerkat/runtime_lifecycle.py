@@ -94,7 +94,7 @@ class Phase:
             raise InvalidRuntimeTransition(self.state, _AIMED_AT[step])
         if self.state is RuntimeState.RUNNING and after is RuntimeState.RUNNING:
             return evolve(self, returns_to=RuntimeState.RETIRED)
-        return Phase(state=after)
+        return AT_REST[after]
 
     def begin_run(self, run_id: RunId) -> Phase:
         """Take a run in hand, remembering where it came from."""
@@ -106,7 +106,7 @@ class Phase:
         """Return to where the run came from; RunRefused if it is not the one in hand."""
         if self.returns_to is None or self.run_id != run_id:
             raise RunRefused(f"run {run_id} is not the run in hand")
-        return Phase(state=self.returns_to)
+        return AT_REST[self.returns_to]
 
     @property
     def retiring(self) -> bool:
@@ -123,3 +123,7 @@ class Phase:
     def admits(self) -> bool:
         """Is input admitted?"""
         return self.state in ADMITTING and not self.retiring
+
+
+AT_REST: Final[Mapping[RuntimeState, Phase]] = {state: Phase(state=state) for state in RuntimeState}
+"""The phases without a run: one each, whichever runtime is in it."""

@@ -140,3 +140,16 @@ def test_the_ends_of_drivers_stay_out_of_pykkas_registry() -> None:
     ref.stop(timeout=WAIT_S)
     assert pykka.ActorRegistry.get_all() == before
     pool.stop(WAIT_S)
+
+
+def test_a_pooled_actor_has_what_pykkas_own_start_gives_an_actor() -> None:
+    class Plain(pykka.ThreadingActor):
+        """Is never started."""
+
+    plain, pooled = Plain(), Echo(ActorPool(1))
+    assert [name for name in vars(plain) if not hasattr(pooled, name)] == []
+    assert pooled.actor_ref.is_alive()
+    pooled.actor_stopped.set()
+    assert pooled.actor_stopped.is_set()
+    assert not pooled.actor_ref.is_alive()
+    assert pooled.actor_urn != Echo(ActorPool(1)).actor_urn
