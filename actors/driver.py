@@ -48,6 +48,7 @@ from meerkat.reports import RecoveryReport
 
 logger = logging.getLogger(__name__)
 
+_NO_HEAD: Final = RuntimeHead()
 _NONE_HELD: Final[Mapping[Lane, int]] = {}
 
 
@@ -87,7 +88,7 @@ class DriverActor(PooledActor):
         self.runtime_id = runtime_id
         self.executor: Executor | None = system.executor
         self.seat = Seat(system, runtime_id, self.tell)
-        self.ticket = Ticket(RuntimeHead())
+        self.ticket = Ticket(_NO_HEAD)
         self.unavailable: MeerkatError | None = None
         self.quiesce: m.Quiesce | None = None
         # Most runtimes never have any of these: replaced, not added to, so that none is shared.
@@ -246,7 +247,7 @@ class DriverActor(PooledActor):
                     self._send(ticket)
                     return
             else:
-                self.ticket = Ticket(RuntimeHead())
+                self.ticket = Ticket(_NO_HEAD)
             self._release(ticket)
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
@@ -290,7 +291,7 @@ class DriverActor(PooledActor):
         self.memory = None
         if self._in_flight is not None:
             return  # where it leads to decides what the store will say
-        stranded, self.ticket = self.ticket, Ticket(RuntimeHead())
+        stranded, self.ticket = self.ticket, Ticket(_NO_HEAD)
         said = StoreError(f"not attempted, as what came before it failed: {error}")
         said.__cause__ = error
         if isinstance(error, ControlPlaneStopped):

@@ -29,6 +29,21 @@ RUNS_IN_A_ROW: Final = 16
 class Seat:
     """A runtime's place among the runs."""
 
+    __slots__ = (
+        "_asked",
+        "_conversation",
+        "_fenced",
+        "_has_slot",
+        "_id",
+        "_in_a_row",
+        "_run",
+        "_steered",
+        "_system",
+        "_tell",
+        "executor",
+        "interrupted",
+    )
+
     def __init__(
         self, system: System, runtime_id: LogicalRuntimeId, tell: Callable[[Any], None]
     ) -> None:
@@ -43,7 +58,7 @@ class Seat:
         self._asked = False
         self._in_a_row = 0
         self._conversation: Conversation | None = None
-        self._steered: set[InputId] = set()
+        self._steered: set[InputId] | None = None  # most runtimes are never steered
 
     # --- the slot -----------------------------------------------------------------------
 
@@ -133,8 +148,9 @@ class Seat:
         """A durable input: does a boundary hand it over, or not any more?"""
         before = bool(self._steered)
         if waits_at_boundary(state):
+            self._steered = self._steered or set()
             self._steered.add(state.input_id)
-        else:
+        elif self._steered:
             self._steered.discard(state.input_id)
         waiting = bool(self._steered)
         if self._run is not None and waiting is not before:
@@ -142,7 +158,7 @@ class Seat:
 
     def note_all(self, states: Iterable[InputState]) -> None:
         """The same of all that waits in a runtime that was just loaded."""
-        self._steered = {state.input_id for state in states if waits_at_boundary(state)}
+        self._steered = {each.input_id for each in states if waits_at_boundary(each)} or None
 
     def call(self) -> None:
         """Work waits behind the run in hand, and asks it to yield."""
@@ -197,5 +213,5 @@ class Seat:
         """The runtime's memory is gone: nothing of this seat holds any more."""
         self.fence()
         self._conversation = None
-        self._steered.clear()
+        self._steered = None
         self.return_slot()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,11 +42,16 @@ class Step:
 class Ticket:
     """What was decided since the last ticket left. Not thread-safe."""
 
-    __slots__ = ("commit", "steps")
+    __slots__ = ("_steps", "commit")
 
-    def __init__(self, head: RuntimeHead, steps: list[Step] | None = None) -> None:
+    def __init__(self, head: RuntimeHead, steps: Sequence[Step] = ()) -> None:
         self.commit = PendingCommit(head)
-        self.steps = [] if steps is None else steps
+        self._steps: list[Step] | None = list(steps) or None
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What was decided and answered, in order."""
+        return self._steps or ()
 
     def decided(
         self,
@@ -57,7 +62,7 @@ class Ticket:
     ) -> None:
         """Add a decision, and the answer that depends on it."""
         self.commit.add(transition)
-        self.steps.append(Step(now, transition, reply, answer, None))
+        self._add(Step(now, transition, reply, answer, None))
 
     def answered(
         self,
@@ -67,7 +72,11 @@ class Ticket:
         error: MeerkatError | None = None,
     ) -> None:
         """Add an answer that only has to wait its turn."""
-        self.steps.append(Step(now, None, reply, answer, error))
+        self._add(Step(now, None, reply, answer, error))
+
+    def _add(self, step: Step) -> None:
+        self._steps = self._steps or []
+        self._steps.append(step)
 
     def fail(self, error: MeerkatError) -> None:
         """Tell every caller that it did not happen."""

@@ -27,7 +27,11 @@ class EpochCursorSnapshot:
     """Through here a continuation has been accepted."""
 
     def furthest(self, other: EpochCursorSnapshot) -> EpochCursorSnapshot:
-        """Each cursor where the further of the two has it."""
+        """Each cursor where the further of the two has it; one of the two, if it is ahead."""
+        if other in (self, AT_THE_START):
+            return self
+        if self == AT_THE_START:
+            return other
         return EpochCursorSnapshot(
             agent_applied_cursor=max(self.agent_applied_cursor, other.agent_applied_cursor),
             runtime_observed_seq=max(self.runtime_observed_seq, other.runtime_observed_seq),

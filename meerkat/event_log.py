@@ -6,7 +6,6 @@ nobody reads is never built.
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import datetime
 from typing import Final
 
@@ -39,7 +38,9 @@ class EventLog:
         self._next = first
         self._window = window
         self._kept = 0  # events in the window: of the first entry, only the last of them may be
-        self._entries: deque[_Untold | tuple[RuntimeEventEnvelope, ...]] = deque()
+        # A list: a log has a handful of entries or drops its first now and then, and an empty
+        # deque is as large as sixty entries.
+        self._entries: list[_Untold | tuple[RuntimeEventEnvelope, ...]] = []
 
     def __len__(self) -> int:
         return self._kept
@@ -76,7 +77,7 @@ class EventLog:
         while entries and (len(entries) == 1 or _first_of(entries[1]) <= oldest):
             if len(entries) == 1 and count:
                 return
-            entries.popleft()
+            del entries[0]
 
     def after(
         self, sequence: int, limit: int | None = None

@@ -12,7 +12,7 @@ import re
 from typing import Final, Self
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import frozen
 from uuid6 import uuid7
 
 NAMED_KEY_CHARS_MAX: Final = 512
@@ -22,20 +22,25 @@ _RUNTIME_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,254}")
 _UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, init=False)
 class UuidIdentifier:
     """A UUID under a name of its own.
 
     Raises TypeError for anything but a ``uuid.UUID``. Immutable, hashable, safe to share.
+    It is kept as its text, which is what is compared, stored and told.
     """
 
-    value: UUID
-    _text: str = field(init=False)
+    _text: str
 
-    def __attrs_post_init__(self) -> None:
-        if not isinstance(self.value, UUID):
-            raise TypeError(f"{type(self).__name__} takes a UUID, not {type(self.value).__name__}")
-        object.__setattr__(self, "_text", str(self.value))
+    def __init__(self, value: UUID) -> None:
+        if not isinstance(value, UUID):
+            raise TypeError(f"{type(self).__name__} takes a UUID, not {type(value).__name__}")
+        object.__setattr__(self, "_text", str(value))
+
+    @property
+    def value(self) -> UUID:
+        """The UUID itself."""
+        return UUID(self._text)
 
     @classmethod
     def new(cls) -> Self:
@@ -47,7 +52,9 @@ class UuidIdentifier:
         """Read the text form, lower-case and hyphenated; ValueError for any other."""
         if not isinstance(text, str) or not _UUID_TEXT.fullmatch(text):
             raise ValueError("expected a lower-case hyphenated UUID")
-        return cls(UUID(text))
+        parsed = cls.__new__(cls)
+        object.__setattr__(parsed, "_text", str(text))
+        return parsed
 
     def __str__(self) -> str:
         return self._text

@@ -7,7 +7,6 @@ while it is queued. Both change through :meth:`Ledger.put` alone.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
@@ -88,11 +87,11 @@ class Ledger:
 
     def __init__(self, archived_max: int | None) -> None:
         self._active: dict[InputId, InputState] = {}
-        self._archive: OrderedDict[InputId, InputState] = OrderedDict()
+        self._archive: dict[InputId, InputState] = {}
         self._archived_max = archived_max
         self._by_key: dict[IdempotencyKey, InputId] = {}
         self._settling: dict[InputId, InputState] = {}
-        self._lanes = {Lane.STEER: _WaitingLane(), Lane.QUEUE: _WaitingLane()}
+        self._lanes: dict[Lane, _WaitingLane] = {}  # each made with its first input
 
     def __len__(self) -> int:
         return len(self._active) + len(self._settling) + len(self._archive)
@@ -125,11 +124,11 @@ class Ledger:
 
     def waiting(self, lane: Lane) -> Iterator[InputState]:
         """The inputs of a lane, head first."""
-        return (self._active[input_id] for input_id in self._lanes[lane])
+        return (self._active[input_id] for input_id in self._lanes.get(lane, ()))
 
     def waiting_count(self, lane: Lane) -> int:
         """How many inputs wait in a lane."""
-        return len(self._lanes[lane])
+        return len(self._lanes.get(lane, ()))
 
     def replaceable(
         self, lane: Lane, kind: InputKind, key: SupersessionKey
@@ -138,7 +137,8 @@ class Ledger:
 
         More than one when an input came back from a failed run behind a newer one's back.
         """
-        sharing = self._lanes[lane].by_scope.get((kind, key), {})
+        waiting = self._lanes.get(lane)
+        sharing = waiting.by_scope.get((kind, key), ()) if waiting else ()
         return tuple(self._active[input_id] for input_id in sharing)
 
     def put(self, state: InputState) -> None:
@@ -157,7 +157,7 @@ class Ledger:
 
     def rebuild_lanes(self) -> None:
         """Project the lanes afresh from the inputs, in order of admission."""
-        self._lanes = {Lane.STEER: _WaitingLane(), Lane.QUEUE: _WaitingLane()}
+        self._lanes = {}
         queued = [s for s in self._active.values() if s.phase is InputPhase.QUEUED]
         for state in sorted(queued, key=lambda each: each.admission_sequence or 0):
             self._lane_of(state).enter(state)
@@ -177,13 +177,15 @@ class Ledger:
             return
         self._archive[state.input_id] = state
         if self._archived_max is not None and len(self._archive) > self._archived_max:
-            _, dropped = self._archive.popitem(last=False)
-            self._forget_key(dropped)
+            self._forget_key(self._archive.pop(next(iter(self._archive))))
 
     def _forget_key(self, state: InputState) -> None:
         if state.idempotency_key is not None:
             self._by_key.pop(state.idempotency_key, None)
 
     def _lane_of(self, state: InputState) -> _WaitingLane:
-        lane = None if state.policy is None else state.policy.lane
-        return self._lanes[lane or Lane.QUEUE]
+        lane = (None if state.policy is None else state.policy.lane) or Lane.QUEUE
+        waiting = self._lanes.get(lane)
+        if waiting is None:
+            waiting = self._lanes[lane] = _WaitingLane()
+        return waiting

@@ -99,10 +99,12 @@ class _Turn:
 class OperationTurns:
     """Guards a ledger. Thread-safe, except where a method says that the lock is held."""
 
+    __slots__ = ("_observer", "_recorder", "_turn", "is_retired", "ledger", "lock")
+
     def __init__(
         self, ledger: OperationLedger, recorder: Recorder | None, observer: Observer | None
     ) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self._recorder = recorder
         self._observer = observer
         self._turn: _Turn | None = None
@@ -152,7 +154,7 @@ class OperationTurns:
         Does not wait for the turn. RecoveryCorruption.
         """
         with self.lock:
-            facts = self._ledger.adoptable(records, entries)
+            facts = self.ledger.adoptable(records, entries)
             tellings = [telling for fact in facts for telling in self._publish(fact)]
             adopted = {fact.record.operation_id: fact.record for fact in facts}
             turn = self._turn
@@ -187,7 +189,7 @@ class OperationTurns:
             with self.lock:
                 if operation_id in turn.adopted:
                     return turn.adopted[operation_id]
-                fact = self._ledger.numbered(fact)
+                fact = self.ledger.numbered(fact)
                 if self._recorder is None or fact.entry is None or fact.entry is stored:
                     turn.tellings += self._publish(fact)
                     return fact.record
@@ -201,10 +203,10 @@ class OperationTurns:
 
     def _is_overtaken(self, entry: FeedEntry) -> bool:
         with self.lock:
-            return entry.seq <= self._ledger.feed.watermark
+            return entry.seq <= self.ledger.feed.watermark
 
     def _publish(self, fact: Fact) -> list[Telling]:
-        return [*self._observing(fact.record, fact.step), *self._ledger.publish(fact)]
+        return [*self._observing(fact.record, fact.step), *self.ledger.publish(fact)]
 
     def _observing(self, record: OperationRecord, step: OperationStep) -> list[Telling]:
         return [] if self._observer is None else [partial(self._observer, record, step)]
@@ -214,7 +216,7 @@ class OperationTurns:
             if turn is None or self._turn is not turn:
                 return []
             self._turn = None
-            if self._ledger.live_ids:  # the end of the owner stopped half-way: it lives on
+            if self.ledger.live_ids:  # the end of the owner stopped half-way: it lives on
                 self.is_retired = False
             self.lock.notify_all()
             return turn.tellings

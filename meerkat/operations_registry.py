@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Self
+from functools import cache
+from threading import Condition, Lock
+from typing import Final, Self
 
 from meerkat.completion_feed import FEED_MAX, FeedBatch, FeedEntry
 from meerkat.identifiers import OperationId
@@ -33,6 +35,15 @@ from meerkat.operations import (
     take_step,
 )
 
+_making: Final = Lock()
+"""One for all registries: two threads that take the first step of one find the same turns."""
+
+
+@cache
+def _bounds(operations_max: int | None, finished_max: int, feed_max: int) -> LedgerBounds:
+    """The bounds that a host has set, one object for all its registries."""
+    return LedgerBounds(operations_max=operations_max, finished_max=finished_max, feed_max=feed_max)
+
 
 class OpsLifecycleRegistry:
     """The operations of one session. Thread-safe.
@@ -51,6 +62,8 @@ class OpsLifecycleRegistry:
     with the adopted record, whether the recorder returned or raised an Exception.
     """
 
+    __slots__ = ("__weakref__", "_begun", "_bounds", "_made", "_now", "_observer", "_recorder")
+
     def __init__(
         self,
         *,
@@ -62,14 +75,12 @@ class OpsLifecycleRegistry:
         observer: Observer | None = None,
         begun: Callable[[OperationRecord], None] | None = None,
     ) -> None:
-        bounds = LedgerBounds(
-            operations_max=operations_max, finished_max=finished_max, feed_max=feed_max
-        )
         self._now = now
-        self._ledger = OperationLedger(bounds)
-        self._turns = OperationTurns(self._ledger, recorder, observer)
-        self._lock = self._turns.lock
+        self._bounds = _bounds(operations_max, finished_max, feed_max)
+        self._recorder = recorder
+        self._observer = observer
         self._begun = begun
+        self._made: OperationTurns | None = None
 
     @classmethod
     def recover(
@@ -105,7 +116,9 @@ class OpsLifecycleRegistry:
             observer=observer,
             begun=begun,
         )
-        registry._ledger.restore(records, entries, watermark, live)
+        known, fed, begun_before = tuple(records), tuple(entries), tuple(live)
+        if known or fed or watermark or begun_before:
+            registry._ledger.restore(known, fed, watermark, begun_before)
         return registry
 
     def adopt(
@@ -124,6 +137,23 @@ class OpsLifecycleRegistry:
         recorder is at work, in the thread that called it, once that end is over.
         """
         return self._turns.adopt(tuple(records), tuple(entries))
+
+    @property
+    def _turns(self) -> OperationTurns:
+        """The turns, made with the first step: most sessions have no operations."""
+        if self._made is None:
+            made = OperationTurns(OperationLedger(self._bounds), self._recorder, self._observer)
+            with _making:
+                self._made = self._made or made
+        return self._made
+
+    @property
+    def _ledger(self) -> OperationLedger:
+        return self._turns.ledger
+
+    @property
+    def _lock(self) -> Condition:
+        return self._turns.lock
 
     # --- steps --------------------------------------------------------------------------
 
@@ -229,29 +259,39 @@ class OpsLifecycleRegistry:
 
     def snapshots(self) -> tuple[OperationSnapshot, ...]:
         """All that are known: the ended ones in the order of their ends, then the live ones."""
+        if self._made is None:
+            return ()
         with self._lock:
             return self._ledger.snapshots()
 
     @property
     def live_ids(self) -> tuple[OperationId, ...]:
         """The operations that have not ended, in the order of registration."""
+        if self._made is None:
+            return ()
         with self._lock:
             return self._ledger.live_ids
 
     @property
     def is_retired(self) -> bool:
         """Whether steps are refused because the owner is terminated, or about to be."""
+        if self._made is None:
+            return False
         with self._lock:
             return self._turns.is_retired
 
     @property
     def watermark(self) -> int:
         """The sequence of the last feed entry; 0 before the first."""
+        if self._made is None:
+            return 0
         with self._lock:
             return self._ledger.feed.watermark
 
     def list_since(self, seq: int) -> FeedBatch:
         """The feed strictly after ``seq``, with watermark and gap, read in one step."""
+        if self._made is None:
+            return FeedBatch(requested=seq)
         with self._lock:
             return self._ledger.feed.list_since(seq)
 

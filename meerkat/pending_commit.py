@@ -33,40 +33,48 @@ class PendingCommit:
     def __init__(self, head: RuntimeHead) -> None:
         self._head = head
         self._changed = False
-        self._inputs: dict[InputId, InputRow] = {}
-        self._receipts: list[RunBoundaryReceipt] = []
-        self._begun: dict[OperationId, OperationRecord] = {}
-        self._operations: list[OperationRow] = []
-        self._session: list[SessionChange] = []
+        self._inputs: dict[InputId, InputRow] | None = None
+        self._receipts: tuple[RunBoundaryReceipt, ...] = ()
+        self._begun: dict[OperationId, OperationRecord] | None = None
+        self._operations: tuple[OperationRow, ...] = ()
+        self._session: tuple[SessionChange, ...] = ()
         self.tells = False
         """Is there an event to tell? Its number is only good once the runtime is claimed."""
 
     def add(self, transition: Transition) -> None:
         """Fold one more transition in."""
+        if transition.states:
+            self._add_inputs(transition)
+        if transition.receipt is not None:
+            self._receipts += (transition.receipt,)
+        self._add_operations(transition)
+        if transition.session is not None:
+            self._session += (transition.session,)
+        if not self._changed and transition.head is not self._head:
+            self._changed = _stored_part(self._head) != _stored_part(transition.head)
+        self._head = transition.head
+        self.tells = self.tells or bool(transition.told)
+
+    def _add_inputs(self, transition: Transition) -> None:
+        inputs = self._inputs = self._inputs or {}
         payload, last = transition.payload, len(transition.states) - 1
         for index, state in enumerate(transition.states):
             if state.durability is Durability.EPHEMERAL:
                 continue
-            before = self._inputs.get(state.input_id)
+            before = inputs.get(state.input_id)
             carried = before.payload if before else payload if index == last else None
-            self._inputs[state.input_id] = InputRow(state, carried)
-        if transition.receipt is not None:
-            self._receipts.append(transition.receipt)
-        self._add_operations(transition)
-        if transition.session is not None:
-            self._session.append(transition.session)
-        self._changed = self._changed or _stored_part(self._head) != _stored_part(transition.head)
-        self._head = transition.head
-        self.tells = self.tells or bool(transition.told)
+            inputs[state.input_id] = InputRow(state, carried)
 
     def _add_operations(self, transition: Transition) -> None:
         if transition.head.epoch_id != self._head.epoch_id:
-            self._begun.clear()  # of an epoch that is over already
-        for record in transition.begun:
-            self._begun[record.operation_id] = record
+            self._begun = None  # of an epoch that is over already
+        if transition.begun:
+            self._begun = self._begun or {}
+            self._begun.update((record.operation_id, record) for record in transition.begun)
         for row in transition.operations:
-            self._begun.pop(row.record.operation_id, None)
-            self._operations.append(row)
+            if self._begun:
+                self._begun.pop(row.record.operation_id, None)
+            self._operations += (row,)
 
     def ride(self, head: RuntimeHead) -> None:
         """Let a newer head ride along, without making it a reason to write."""
@@ -93,11 +101,11 @@ class PendingCommit:
         return Batch(
             runtime=row_of(runtime_id, self._head, expected_fence + 1),
             expected_fence=expected_fence,
-            inputs=tuple(self._inputs.values()),
-            receipts=tuple(self._receipts),
-            begun=tuple(self._begun.values()),
-            operations=tuple(self._operations),
-            session=tuple(self._session),
+            inputs=tuple(self._inputs.values()) if self._inputs else (),
+            receipts=self._receipts,
+            begun=tuple(self._begun.values()) if self._begun else (),
+            operations=self._operations,
+            session=self._session,
         )
 
 

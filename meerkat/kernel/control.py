@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 from attrs import evolve
@@ -330,5 +331,6 @@ def _told(
     return (*map(settled, states), *changed, *last)
 
 
+@cache
 def _topology(code: EventCode) -> Emit:
     return Emit(TopologyEvent(code))
