@@ -1,0 +1,178 @@
+"""The four jobs of compare.py, and one measurement of one of them, checked.
+
+A measurement is made in a process of its own: it opens one peer in a fresh folder, warms it
+up, takes the time, and then makes sure that the figure stands for what it says: each item
+was run once, as many are complete in the file, and every SQLite connection that was open
+has WAL and full sync.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from peers.base import SESSIONS, Item, Peer, make_items
+from peers.catalogue import Entry
+
+CALLERS: Final = 8
+PAUSE_S: Final = 0.002  # between two of those that find everything idle
+ITEMS_MIN: Final = 200
+WARM_UP_MAX: Final = 200
+FULL_SYNC: Final = {("wal", 2), ("wal", 3)}  # FULL and EXTRA
+
+
+class NotWhatItSays(Exception):
+    """The measurement does not stand for what its row says."""
+
+
+def pipelined(peer: Peer, items: Sequence[Item]) -> float:
+    """Items a second, all offered without waiting."""
+    began = time.perf_counter()
+    peer.pipelined(items)
+    return len(items) / (time.perf_counter() - began)
+
+
+def callers(peer: Peer, items: Sequence[Item]) -> float:
+    """Items a second of 8 callers; each waits for the end of one and goes on."""
+    failures: list[Exception] = []
+    start = threading.Barrier(CALLERS + 1)
+
+    def caller(own: Sequence[Item]) -> None:
+        start.wait()
+        try:
+            for item in own:
+                peer.call(item)
+        except Exception as error:  # noqa: BLE001 - raised below, in the thread that counts
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=caller, args=(items[n::CALLERS],), daemon=True)
+        for n in range(CALLERS)
+    ]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    if failures:
+        raise failures[0]
+    return len(items) / seconds
+
+
+def one(peer: Peer, items: Sequence[Item]) -> float:
+    """Items a second of one caller over one session."""
+    began = time.perf_counter()
+    for item in items:
+        peer.ingest_and_wait(item)
+    return len(items) / (time.perf_counter() - began)
+
+
+def ingest(peer: Peer, items: Sequence[Item]) -> float:
+    """Milliseconds until an item is durably accepted, with nothing else to do; the median."""
+    taken = []
+    for item in items:
+        time.sleep(PAUSE_S)
+        began = time.perf_counter()
+        accepted = peer.accept(item)
+        taken.append(time.perf_counter() - began)
+        peer.settle(accepted)
+    return statistics.median(taken) * 1000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of the tables."""
+
+    title: str
+    unit: str
+    items: int
+    sessions: int
+    run: Callable[[Peer, Sequence[Item]], float]
+
+
+JOBS: Final = {
+    "pipelined": Job(
+        "accept + run + complete, pipelined over 100 sessions",
+        "items/s",
+        10_000,
+        SESSIONS,
+        pipelined,
+    ),
+    "callers": Job("8 synchronous callers, 100 sessions", "items/s", 5_000, SESSIONS, callers),
+    "one": Job("one session, one synchronous caller", "items/s", 2_500, 1, one),
+    "ingest": Job("durable ingest, everything idle: median", "ms", 300, SESSIONS, ingest),
+}
+
+
+def items_of(job: str, entry: Entry, scale: float) -> int:
+    """How many items a peer is given; latencies are as many for all."""
+    share = 1.0 if job == "ingest" else entry.share
+    floor = min(ITEMS_MIN, int(ITEMS_MIN * scale) or 1)
+    return max(floor, int(JOBS[job].items * share * scale))
+
+
+def measure(entry: Entry, job: str, count: int, folder: Path) -> dict[str, Any]:
+    """The figure of one peer at one job, and what was checked of it."""
+    watched = watch_connections()
+    peer: Peer = entry.load()(folder)
+    warm_up = min(WARM_UP_MAX, count)
+    items = make_items(0, warm_up + count, JOBS[job].sessions)
+    try:
+        JOBS[job].run(peer, items[:warm_up])
+        value = JOBS[job].run(peer, items[warm_up:])
+        durability = sorted(set(modes(watched, folder)))
+    finally:
+        peer.close()
+    if not entry.weaker and not (durability and FULL_SYNC.issuperset(durability)):
+        raise NotWhatItSays(f"journal_mode and synchronous are {durability}")
+    check_ran(peer, items)
+    return {"value": value, "items": count, "durability": durability}
+
+
+def check_ran(peer: Peer, items: Sequence[Item]) -> None:
+    """Make sure that each item was run once, and that the file knows it."""
+    if sorted(peer.ran) != sorted(item.text for item in items):
+        raise NotWhatItSays(f"{len(items)} items, {len(peer.ran)} runs of {len(set(peer.ran))}")
+    if peer.COMPLETED is not None:
+        with closing(sqlite3.connect(f"file:{peer.file}?mode=ro", uri=True)) as connection:
+            (complete,) = connection.execute(peer.COMPLETED).fetchone()
+        if complete != len(items):
+            raise NotWhatItSays(f"{len(items)} items, {complete} complete in the file")
+
+
+def watch_connections() -> list[sqlite3.Connection]:
+    """Every SQLite connection that this process opens from now on, as it opens them."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        opened.append(connection)
+        return connection
+
+    sqlite3.connect = sqlite3.dbapi2.connect = watched  # type: ignore[assignment]
+    return opened
+
+
+def modes(connections: Sequence[sqlite3.Connection], folder: Path) -> list[tuple[str, int]]:
+    """(journal_mode, synchronous) of those that are open on a file of this folder."""
+    found = []
+    for connection in connections:
+        try:
+            where = connection.execute("PRAGMA database_list").fetchone()[2]
+            if where and Path(where).resolve().is_relative_to(folder.resolve()):
+                (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+                (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+                found.append((str(journal), int(synchronous)))
+        except sqlite3.ProgrammingError:  # closed, or a connection of one thread alone
+            continue
+    return found
