@@ -1,8 +1,9 @@
 """Bindings: each runtime's epoch, registry and cursors, the same objects for one epoch.
 
 They are the plane's, not a driver's: a driver may be rebuilt, and what hosts hold of its
-session goes on. The end of a registry's owner is recorded by the drivers, so it is never
-waited for on a thread that runs them.
+session goes on. Of a passivated runtime the plane keeps them only while there is more to
+them than the store can give back, or a host holds them. The end of a registry's owner is
+recorded by the drivers, so it is never waited for on a thread that runs them.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from actors.clock import Clock
 from actors.directory import Directory
+from actors.let_go import LetGo
 from actors.operation_log import OperationLog
 from actors.replies import OpenCalls
 from actors.run_places import RunThreads
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.epoch import EpochCursorState
+from meerkat.epoch import EpochCursorSnapshot, EpochCursorState
 from meerkat.errors import MeerkatError, StoreError
-from meerkat.identifiers import LogicalRuntimeId, OperationId, RuntimeEpochId
+from meerkat.identifiers import LogicalRuntimeId, OperationId, RuntimeEpochId, SessionId
 from meerkat.kernel import RuntimeHead
 from meerkat.limits import Limits
 from meerkat.operations_registry import OpsLifecycleRegistry
@@ -39,6 +41,9 @@ PROCESS_ENDED: Final = "process ended"
 TERMINATE_ATTEMPTS: Final = 3
 """Times a store is asked to record how a session's operations ended: one failure passes."""
 
+Keep: TypeAlias = Callable[[LogicalRuntimeId, SessionId, RuntimeEpochId], None]
+"""Is told that an operation of an epoch has begun."""
+
 
 @frozen(kw_only=True)
 class RegistryMaker:
@@ -50,7 +55,9 @@ class RegistryMaker:
     directory: Directory
     calls: OpenCalls
 
-    def make(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
+    def make(
+        self, runtime_id: LogicalRuntimeId, head: RuntimeHead, keep: Keep
+    ) -> SessionRuntimeBindings:
         """The bindings of the head's epoch; StoreError, RecoveryCorruption.
 
         The store is asked only where an operation of the epoch is known to have ended.
@@ -59,7 +66,8 @@ class RegistryMaker:
             raise ValueError(f"runtime {runtime_id} has no epoch")
         known = head.feed_watermark or head.live_operations
         stored = self.stored(runtime_id, head) if known else None
-        log = OperationLog(runtime_id, head.epoch_id, self.directory, self.calls)
+        began = partial(keep, runtime_id, head.session_id, head.epoch_id)
+        log = OperationLog(runtime_id, head.epoch_id, self.directory, self.calls, began)
         registry = OpsLifecycleRegistry.recover(
             records=stored.operations if stored else (),
             entries=stored.feed if stored else (),
@@ -98,6 +106,7 @@ class BindingsTable:
         self._bindings: dict[LogicalRuntimeId, SessionRuntimeBindings] = {}
         self._ended: dict[LogicalRuntimeId, RuntimeEpochId] = {}
         self._ending: list[SessionRuntimeBindings] = []
+        self._let_go = LetGo()
 
     def of(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
         """The bindings of the head's epoch; those of an earlier one are retired.
@@ -107,13 +116,14 @@ class BindingsTable:
         present = self.present(runtime_id, head)
         if present is not None:
             return present
-        made = self._maker.make(runtime_id, head)
+        made = self._make(runtime_id, head)
         lost = made.ops_lifecycle.live_ids
         with self._lock:
             earlier = self._bindings.get(runtime_id)
             if earlier is not None and earlier.epoch_id == head.epoch_id:
                 return earlier
             self._bindings[runtime_id] = made
+            self._let_go.drop(made.epoch_id)
         if earlier is not None:
             self.end_owner(earlier, EPOCH_ROTATED, lambda: None)
         self._end_lost(made, lost)
@@ -124,7 +134,7 @@ class BindingsTable:
         present = self.present(runtime_id, head)
         if present is not None:
             return present
-        made = self._maker.make(runtime_id, head)
+        made = self._make(runtime_id, head)
         lost = made.ops_lifecycle.live_ids
         with self._lock:
             other = self._bindings.get(runtime_id)
@@ -133,11 +143,22 @@ class BindingsTable:
             over = other is not None or self._ended.get(runtime_id) == head.epoch_id
             if not over:
                 self._bindings[runtime_id] = made
+                self._let_go.drop(made.epoch_id)
         if not over:
             self._end_lost(made, lost)
             return made
         made.ops_lifecycle.terminate_owner(EPOCH_ROTATED)
         return made
+
+    def _make(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
+        """Make them, with the cursors that somebody still holds."""
+        made = self._maker.make(runtime_id, head, self._began)
+        with self._lock:
+            cursors = self._let_go.cursors(made.epoch_id)
+        if cursors is None:
+            return made
+        cursors.advance_through(head.cursors)
+        return evolve(made, cursor_state=cursors)
 
     def present(
         self, runtime_id: LogicalRuntimeId, head: RuntimeHead
@@ -145,6 +166,38 @@ class BindingsTable:
         """The bindings that were handed out for the head's epoch, if any were."""
         present = self._bindings.get(runtime_id)
         return present if present is not None and present.epoch_id == head.epoch_id else None
+
+    def cursors(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> EpochCursorSnapshot:
+        """How far the consumers of the head's epoch have read, as far as is known."""
+        present = self.present(runtime_id, head)
+        if present is not None:
+            state: EpochCursorState | None = present.cursor_state
+        else:
+            state = None if head.epoch_id is None else self._let_go.cursors(head.epoch_id)
+        return head.cursors if state is None else head.cursors.furthest(state.snapshot())
+
+    def let_go(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> None:
+        """The runtime leaves memory: its bindings go, unless they have live operations."""
+        with self._lock:
+            present = self.present(runtime_id, head)
+            if present is None or head.live_operations or present.ops_lifecycle.live_ids:
+                return
+            del self._bindings[runtime_id]
+            self._let_go.put(present)
+
+    def _began(
+        self, runtime_id: LogicalRuntimeId, session_id: SessionId, epoch_id: RuntimeEpochId
+    ) -> None:
+        """An operation has begun: its registry is kept, whoever lets go of it."""
+        with self._lock:
+            if runtime_id not in self._bindings:
+                self._take_back(runtime_id, session_id, epoch_id)
+
+    def _take_back(
+        self, runtime_id: LogicalRuntimeId, session_id: SessionId, epoch_id: RuntimeEpochId
+    ) -> SessionRuntimeBindings | None:
+        taken = self._let_go.take_back(session_id, epoch_id)
+        return None if taken is None else self._bindings.setdefault(runtime_id, taken)
 
     def end(
         self,
@@ -157,6 +210,7 @@ class BindingsTable:
         with self._lock:
             if epoch_id is not None:
                 self._ended[runtime_id] = epoch_id
+                self._let_go.drop(epoch_id)
             present = self._bindings.pop(runtime_id, None)
         if present is None:
             ended()
@@ -173,6 +227,9 @@ class BindingsTable:
         Ends, cursors, and the end of the epoch: stored, though their commit was in doubt.
         """
         held = self._bindings.get(runtime_id)
+        if held is None and head.session_id is not None and head.epoch_id is not None:
+            with self._lock:
+                held = self._take_back(runtime_id, head.session_id, head.epoch_id)
         if held is None:
             return
         if held.epoch_id == head.epoch_id and head.phase.state is not RuntimeState.DESTROYED:
@@ -209,10 +266,14 @@ class BindingsTable:
         self, owners: list[SessionRuntimeBindings], reason: str, ended: Callable[[], None]
     ) -> None:
         """Have registries without live operations take no more; then call ``ended``."""
+        with self._lock:
+            let_go = self._let_go.held()
 
         def end() -> None:
             for each in owners:
                 _end_all(each, reason)
+            for epoch_id, registry in let_go:
+                _insist(epoch_id, partial(registry.terminate_owner, reason))
             ended()
 
         self._threads.start(end)

@@ -7,7 +7,7 @@ may call; runtimes never wait for each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -23,6 +23,7 @@ from actors.replies import Handle, Reply, refuse_deadlock, wait_for
 from actors.supervisor import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
+    PASSIVATE_AFTER_S,
     STOP_TIMEOUT_S,
     STUCK_AFTER_S,
     RuntimeSupervisor,
@@ -30,7 +31,7 @@ from actors.supervisor import (
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.errors import CallTimedOut, InputValidationFailed
+from meerkat.errors import CallTimedOut, InputValidationFailed, Overloaded
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
     InputId,
@@ -84,8 +85,10 @@ class ControlPlane:
     ``async``, or an object with such an ``apply``. At most ``max_concurrent_runs`` are under
     way. A run that has taken ``run_deadline_s`` seconds has failed; one that is to end has
     ``grace_s`` to return; one that gives no sign for ``stuck_after_s`` is shown with its
-    stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. TypeError
-    and ValueError for settings that are none.
+    stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. A runtime of
+    which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
+    again, with None only to make room for others. TypeError and ValueError for settings that
+    are none.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
     caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
@@ -106,6 +109,7 @@ class ControlPlane:
         grace_s: float = GRACE_S,
         run_deadline_s: float | None = None,
         stuck_after_s: float | None = STUCK_AFTER_S,
+        passivate_after: float | None = PASSIVATE_AFTER_S,
     ) -> None:
         self._life = Life(
             lambda: RuntimeSupervisor.start(
@@ -119,6 +123,7 @@ class ControlPlane:
                 grace_s=grace_s,
                 run_deadline_s=run_deadline_s,
                 stuck_after_s=stuck_after_s,
+                passivate_after=passivate_after,
             )
         )
 
@@ -252,7 +257,11 @@ class ControlPlane:
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
         system.calls.opened_within_limit(reply)
-        system.directory.deliver(name, m.Accept(input, payload, reply, handle))
+        try:
+            system.directory.deliver(name, m.Accept(input, payload, reply, handle))
+        except Overloaded as refused:
+            reply.fail(refused)
+            raise
 
     def completion(
         self,
@@ -311,8 +320,13 @@ class ControlPlane:
         """
         if runtime_id is None:
             return self._life.system.events.subscribe(None, None)
-        self.runtime_state(runtime_id, timeout=timeout)
-        return self._life.system.events.subscribe(as_runtime_id(runtime_id), after)
+        reply: Reply[Subscription] = Reply()
+        self._tell(runtime_id, m.Subscribe(after, reply))
+        try:
+            return wait_for(reply, "subscribe", timeout)
+        except CallTimedOut:
+            reply.add_done_callback(_close_unread)
+            raise
 
     # --- control ------------------------------------------------------------------------
 
@@ -478,6 +492,11 @@ def _checked_intents(intents: Iterable[str]) -> frozenset[str]:
         if not isinstance(intent, str):
             raise TypeError(f"an intent is a text, not {type(intent).__name__}")
     return frozenset(checked)
+
+
+def _close_unread(subscribed: Future[Subscription]) -> None:
+    if subscribed.exception() is None:
+        subscribed.result().close()
 
 
 def _pass_on_error(accepted: Any, completion: CompletionHandle) -> None:

@@ -1,21 +1,28 @@
 """Directory: which driver runs for which runtime, and the way of a message to it.
 
 A driver is started by the first message for its runtime, in the thread that sends it, so
-that two messages of one sender never overtake each other. A driver that has nothing to
-drive leaves only with an empty mailbox; whoever comes too late starts its successor.
+that two messages of one sender never overtake each other. A driver leaves only with an
+empty mailbox, when it has nothing to drive or has been at rest; whoever comes too late
+starts its successor.
+
+At most ``live_max`` drivers run. Where one more is asked for, the one that has rested
+longest leaves; where none can, new work is refused, and everything else passes.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import pykka
 
+from actors import messages as m
+from actors.clock import Clock
 from actors.messages import DriverMessage
-from actors.pool import PooledActor
-from meerkat.errors import ControlPlaneStopped
+from actors.passivation import Resident, Resting
+from meerkat.errors import ControlPlaneStopped, Overloaded
 from meerkat.identifiers import LogicalRuntimeId
 
 Driver: TypeAlias = pykka.ActorRef[Any]
@@ -24,11 +31,19 @@ Driver: TypeAlias = pykka.ActorRef[Any]
 class Directory:
     """The drivers that run. Thread-safe."""
 
-    def __init__(self, start: Callable[[LogicalRuntimeId], Driver]) -> None:
+    def __init__(
+        self, start: Callable[[LogicalRuntimeId], Driver], clock: Clock, live_max: int
+    ) -> None:
         self._start = start
         self._lock = threading.RLock()
         self._drivers: dict[LogicalRuntimeId, Driver] = {}
+        self._resting = Resting(clock)
+        self._live_max = live_max
+        self._resumed_max = (live_max + 1) // 2
+        self._unfinished: deque[LogicalRuntimeId] = deque()
         self._closed = False
+        self.passivated = 0
+        """How many times a driver at rest has left."""
 
     def __contains__(self, runtime_id: object) -> bool:
         return runtime_id in self._drivers
@@ -36,10 +51,13 @@ class Directory:
     def __len__(self) -> int:
         return len(self._drivers)
 
+    # --- delivering ---------------------------------------------------------------------
+
     def deliver(self, runtime_id: LogicalRuntimeId, message: DriverMessage) -> None:
         """Put a message in the mailbox of the runtime's driver, starting one if need be.
 
-        Once closed, what a caller waits for is answered with ControlPlaneStopped.
+        Overloaded for an input that would make a runtime too many live. Once closed, what a
+        caller waits for is answered with ControlPlaneStopped.
         """
         driver = self._drivers.get(runtime_id)
         if driver is not None:
@@ -56,6 +74,9 @@ class Directory:
             if not self._closed:
                 driver = self._drivers.get(runtime_id)
                 if driver is None:
+                    has_room = self._make_room()
+                    if not has_room and isinstance(message, m.Accept):
+                        raise Overloaded("live_runtimes_max", self._live_max)
                     driver = self._drivers[runtime_id] = self._start(runtime_id)
                 driver.tell(message)
                 return
@@ -63,16 +84,108 @@ class Directory:
         if reply is not None:
             reply.fail(ControlPlaneStopped())
 
-    def leave(self, runtime_id: LogicalRuntimeId, driver: PooledActor) -> bool:
-        """Let a driver end, if nobody has written to it meanwhile."""
-        with self._lock:
-            if not driver.end_if_idle():
-                return False
-            del self._drivers[runtime_id]
-            return True
+    # --- rest ---------------------------------------------------------------------------
 
-    def close(self) -> dict[LogicalRuntimeId, Driver]:
-        """Start no driver any more; gives those that run."""
+    def rests(self, driver: Resident) -> None:
+        """A driver has come to rest. For itself, in its own turn: it may end here and now."""
         with self._lock:
+            if self._closed:
+                return
+            if self._is_crowded and not self._end_longest() and driver.end_if_idle():
+                self._passivated(driver)
+            else:
+                self._resting.add(driver)
+            self._resume_more()
+
+    def wakes(self, driver: Resident) -> None:
+        """Something is asked of a driver at rest."""
+        with self._lock:
+            self._resting.remove(driver)
+
+    def passivate(self, until: float) -> bool:
+        """End drivers that have rested since ``until``; says whether there may be more."""
+        with self._lock:
+            if self._closed:
+                return False
+            found = self._resting.since(until)
+            ended = [driver for driver in found if driver.end_at_rest()]
+            for driver in ended:
+                self._passivated(driver)
+            self._resume_more()
+            return len(ended) > 0
+
+    def rested_since(self) -> float | None:
+        """Since when the driver has rested that has rested longest, by the clock."""
+        with self._lock:
+            return self._resting.first
+
+    @property
+    def _is_crowded(self) -> bool:
+        live = len(self._drivers)
+        return live > self._live_max or (bool(self._unfinished) and live >= self._resumed_max)
+
+    def _make_room(self) -> bool:
+        """Is there room for one more, with whoever has rested longest gone if need be?"""
+        while len(self._drivers) >= self._live_max:
+            if not self._end_longest():
+                return False
+        return True
+
+    def _end_longest(self) -> bool:
+        """End the driver that has rested longest; False when none is at rest."""
+        driver = self._resting.end_longest()
+        if driver is not None:
+            self._passivated(driver)
+        return driver is not None
+
+    def _passivated(self, driver: Resident) -> None:
+        self._resting.remove(driver)
+        self._gone(driver)
+        self.passivated += 1
+
+    def _gone(self, driver: Resident) -> None:
+        """It has ended. What it leaves is in its place before a successor can start."""
+        try:
+            driver.leave_behind()
+        finally:
+            del self._drivers[driver.runtime_id]
+
+    # --- taking up ----------------------------------------------------------------------
+
+    def resume(self, unfinished: Iterable[LogicalRuntimeId]) -> None:
+        """Have runtimes loaded and worked in the background.
+
+        They take up to half of the room, so that others find some; the rest come in turn.
+        """
+        with self._lock:
+            self._unfinished.extend(unfinished)
+            self._resume_more()
+
+    def _resume_more(self) -> None:
+        while self._unfinished and not self._closed:
+            if len(self._drivers) >= self._resumed_max and not self._end_longest():
+                return
+            self._resume(self._unfinished.popleft())
+
+    def _resume(self, runtime_id: LogicalRuntimeId) -> None:
+        if runtime_id not in self._drivers:  # else it was taken up when it was asked for
+            driver = self._drivers[runtime_id] = self._start(runtime_id)
+            driver.tell(m.Resume())
+
+    # --- the end ------------------------------------------------------------------------
+
+    def leave(self, driver: Resident) -> None:
+        """Let a driver that has nothing to drive end, if nobody has written to it meanwhile."""
+        with self._lock:
+            if driver.end_if_idle():
+                self._resting.remove(driver)
+                self._gone(driver)
+                self._resume_more()
+
+    def close(self, unfinished: Iterable[LogicalRuntimeId] = ()) -> dict[LogicalRuntimeId, Driver]:
+        """Start no driver any more but those of ``unfinished``; gives all that run."""
+        with self._lock:
+            for runtime_id in unfinished:
+                self._resume(runtime_id)
             self._closed = True
             return dict(self._drivers)

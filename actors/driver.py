@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import pykka
 from attrs import evolve
 
-from actors import driver_messages, driver_next, driver_runs
+from actors import driver_messages, driver_next, driver_rest, driver_runs
 from actors import messages as m
 from actors.driver_loading import load
 from actors.executors import Executor
@@ -34,6 +34,7 @@ from meerkat.errors import (
     Fenced,
     InternalError,
     MeerkatError,
+    Overloaded,
     RecoveryCorruption,
     RunCancelled,
     RuntimeNotFound,
@@ -73,6 +74,7 @@ class DriverActor(PooledActor):
         "load_report",
         "memory",
         "quiesce",
+        "resting",
         "runtime_id",
         "seat",
         "stopping",
@@ -97,6 +99,7 @@ class DriverActor(PooledActor):
         self.coming_back: tuple[m.RegisterRuntime, ...] = ()
         self.stopping: tuple[Reply[Any], ...] = ()
         self._stash: list[Any] | None = None
+        self.resting = False
         self.cut_short = False
         self.feed_moved = False
         self.epochs_ending = 0
@@ -114,6 +117,8 @@ class DriverActor(PooledActor):
 
     def on_receive(self, message: Any) -> None:
         """Handle one message, then go on as far as possible."""
+        if self.resting:
+            self.system.directory.wakes(self)
         if isinstance(message, m.Landed):
             self._landed(message)
         elif self._doomed is not None:
@@ -142,15 +147,27 @@ class DriverActor(PooledActor):
         """Hand on what came after the end: another driver, or another runtime, takes it."""
         match message:
             case m.FrontDoorMessage() | m.StopHookReturned():
-                self.system.directory.deliver_anew(self.runtime_id, message)
+                self._hand_on(message)
+            case m.OperationBegan() | m.OperationMoved():
+                self._hand_on(message)
             case m.RunCall(reply=reply):
                 reply.fail(RunCancelled())  # its runtime has gone
             case m.SlotGranted():
                 self.system.slots.give_back()
-            case m.RunEnded(run_id=run_id) if said := driver_runs.said_of_late(message):
-                logger.warning("runtime %s: run %s: %s", self.runtime_id, run_id, said)
+            case m.RunEnded() if driver_runs.said_of_late(message) is not None:
+                self._hand_on(message)
             case m.Quiesce():
                 message.quiet(self.runtime_id)
+
+    def _hand_on(self, message: Any) -> None:
+        try:
+            self.system.directory.deliver_anew(self.runtime_id, message)
+        except Overloaded as error:
+            message.reply.fail(error)
+
+    def leave_behind(self) -> None:
+        """It has ended: see to what it knows. Called once, by whoever ends it."""
+        driver_rest.leave_behind(self)
 
     def tell(self, message: Any) -> None:
         """Put a message in the own mailbox, from any thread and at any time."""
@@ -208,7 +225,12 @@ class DriverActor(PooledActor):
 
     def _load(self) -> RuntimeMemory:
         """Take up the runtime as the store has it; nothing changes when that fails."""
-        loaded = load(self.system, self.runtime_id, attached=self.executor is not None)
+        note = self.system.notes.of(self.runtime_id)
+        if note is not None:
+            self.executor = note.executor
+        attached = self.executor is not None
+        loaded = load(self.system, self.runtime_id, note, attached=attached)
+        self.system.notes.drop(self.runtime_id)
         self._fence, self._claimed = loaded.fence, False
         self.ticket = Ticket(loaded.head, self.ticket.steps)
         self.system.events.begin(self.runtime_id, loaded.fence)
@@ -255,13 +277,12 @@ class DriverActor(PooledActor):
 
         The other two cursors are the driver's own, and shown to whoever holds the bindings.
         """
-        bindings = self.system.bindings.present(self.runtime_id, memory.head)
-        if bindings is not None:
-            applied = bindings.cursor_state.agent_applied_cursor
-            if applied > memory.head.cursors.agent_applied_cursor:
-                cursors = evolve(memory.head.cursors, agent_applied_cursor=applied)
-                memory.head = evolve(memory.head, cursors=cursors)
-                ticket.commit.ride(memory.head)
+        cursors = self.system.bindings.cursors(self.runtime_id, memory.head)
+        if cursors.agent_applied_cursor > memory.head.cursors.agent_applied_cursor:
+            applied = cursors.agent_applied_cursor
+            cursors = evolve(memory.head.cursors, agent_applied_cursor=applied)
+            memory.head = evolve(memory.head, cursors=cursors)
+            ticket.commit.ride(memory.head)
 
     def _send(self, ticket: Ticket) -> None:
         self._in_flight = ticket

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from actors import driver_rest
+from actors.passivation import Note
 from actors.system import System
 from meerkat import kernel
 from meerkat.identifiers import InputId, LogicalRuntimeId
@@ -36,8 +38,10 @@ class Loaded:
     lost: tuple[tuple[InputId, CompletionOutcome], ...]
 
 
-def load(system: System, runtime_id: LogicalRuntimeId, *, attached: bool) -> Loaded:
-    """Read a runtime and recover it in memory.
+def load(
+    system: System, runtime_id: LogicalRuntimeId, note: Note | None, *, attached: bool
+) -> Loaded:
+    """Read a runtime and recover it in memory; ``note`` is what it left when it was passivated.
 
     One that was never registered is initializing. Raises RecoveryCorruption naming an
     unsound row, StoreError when the store fails.
@@ -48,12 +52,16 @@ def load(system: System, runtime_id: LogicalRuntimeId, *, attached: bool) -> Loa
         memory = RuntimeMemory(runtime_id, durable=True, rules=system.rules, head=head)
     else:
         memory = load_memory(system.store, row, system.rules, executor_attached=attached)
+    if note is not None:
+        driver_rest.before_recovery(note, memory)
     take_up_operations(system, memory)
     head, now, recovery = memory.head, system.clock.now(), None
     lost = _lost(system, memory)
     if row is not None and row.state is not RuntimeState.DESTROYED:
         recovery = kernel.decide(memory, recovery_of(system.store, memory), now)
         memory.apply(recovery)
+        if note is not None:
+            driver_rest.after_recovery(note, memory)
     return Loaded(
         memory=memory,
         head=head,
@@ -70,6 +78,9 @@ def take_up_operations(system: System, memory: RuntimeMemory) -> None:
     Where nothing has ended that nobody was told of, and nobody holds the registry, it is
     not made: most sessions have no operations.
     """
+    cursors = system.bindings.cursors(memory.runtime_id, memory.head)
+    if cursors != memory.head.cursors:
+        memory.head = evolve(memory.head, cursors=cursors)
     head = memory.head
     is_over = head.epoch_id is None or head.phase.state is RuntimeState.DESTROYED
     news = head.feed_watermark > head.cursors.runtime_observed_seq or head.live_operations

@@ -99,6 +99,17 @@ def _query(driver: DriverActor, message: m.Query) -> None:
     driver.ticket.answered(driver.system.clock.now(), message.reply, lambda: value)
 
 
+def _subscribe(driver: DriverActor, message: m.Subscribe) -> None:
+    """In the driver's turn: a runtime that is loaded has numbers to go on from."""
+    driver.registered()
+    events, runtime_id = driver.system.events, driver.runtime_id
+    driver.ticket.answered(
+        driver.system.clock.now(),
+        message.reply,
+        lambda: events.subscribe(runtime_id, message.after),
+    )
+
+
 # --- control ----------------------------------------------------------------------------
 
 
@@ -216,15 +227,13 @@ def _record_operation(driver: DriverActor, message: m.RecordOperation) -> None:
 
 
 def _operation_began(driver: DriverActor, message: m.OperationBegan) -> None:
-    memory = driver.memory
-    if memory is not None and memory.head.registered:
+    if driver.loaded().head.registered:
         driver.decide(kernel.NoteOperation(message.epoch_id, message.record))
 
 
 def _operation_moved(driver: DriverActor, message: m.OperationMoved) -> None:
     """Tell of a step; an end is a reason to look at the feed."""
-    memory = driver.memory
-    if memory is not None and memory.head.registered:
+    if driver.loaded().head.registered:
         driver.decide(kernel.TellOperation(message.event))
         driver.feed_moved = driver.feed_moved or message.event.code is EventCode.OPERATION_COMPLETED
 
@@ -251,6 +260,7 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.Accept: _accept,
     m.Watch: _watch,
     m.Query: _query,
+    m.Subscribe: _subscribe,
     m.Call: _call,
     m.ResetRuntime: _reset,
     m.RecoverRuntime: _recover,

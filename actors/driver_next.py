@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from actors import driver_rest
 from meerkat import kernel
 from meerkat.admission import encode_input
-from meerkat.errors import MeerkatError
+from meerkat.errors import Fenced, MeerkatError
 from meerkat.feed_notice import Notice, continuation_for_ended_operations, notice_of
 from meerkat.identifiers import RunId
 from meerkat.kernel import RuntimeMemory
-from meerkat.runtime_lifecycle import WORKING, RuntimeState
+from meerkat.runtime_lifecycle import WORKING
 
 if TYPE_CHECKING:
     from actors.driver import DriverActor
@@ -96,18 +97,19 @@ def _try_unregister(driver: DriverActor, memory: RuntimeMemory) -> None:
 
 
 def try_leave(driver: DriverActor) -> None:
-    """End when there is no runtime to drive, or none could be loaded and nobody waits."""
+    """End when there is no runtime to drive, or come to rest when it needs nothing.
+
+    A runtime that is unavailable rests, too: whoever asks next has it loaded again. One that
+    another writer has taken over stays as it is.
+    """
     kept = driver.stopping or driver.seat.occupied or driver.held_off or driver.epochs_ending
-    if kept or driver.unavailable is not None:
+    if kept or isinstance(driver.unavailable, Fenced):
         return
-    if driver.memory is None:
-        needed = bool(driver.unregistering)
-    else:
-        head = driver.memory.head
-        needed = head.registered or head.phase.state is RuntimeState.DESTROYED
-    if not needed and driver.system.directory.leave(driver.runtime_id, driver):
-        driver.system.events.forget(driver.runtime_id)
-        driver.system.bindings.forget(driver.runtime_id)
+    directory, memory = driver.system.directory, driver.memory
+    if not driver_rest.is_needed(driver):
+        directory.leave(driver)
+    elif not driver.has_mail and (memory is None or driver_rest.can_rest(driver, memory)):
+        directory.rests(driver)
 
 
 def say_quiet(driver: DriverActor) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import messages as m
@@ -134,6 +135,9 @@ def _remark(driver: DriverActor, run_id: RunId, text: str) -> None:
     """Say of a run, in the log and to the readers of events, what it does not say itself."""
     logger.warning("runtime %s: run %s: %s", driver.runtime_id, run_id, text)
     memory = driver.memory
+    if memory is None and driver.unavailable is None and not driver.held_off:
+        with suppress(StoreError, RecoveryCorruption):
+            memory = driver.loaded()  # it was passivated since
     if memory is not None and memory.head.registered:
         driver.decide(kernel.RemarkOnRun(run_id, bounded(text)))
 

@@ -12,7 +12,7 @@ from typing import Self
 from attrs import evolve, frozen
 
 from meerkat.errors import ControlPlaneStopped
-from meerkat.event_log import EventLog, first_sequence
+from meerkat.event_log import SEQUENCES_PER_FENCE, EventLog, first_sequence
 from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel import Telling
@@ -146,6 +146,7 @@ class EventHub:
         self._logs: OrderedDict[LogicalRuntimeId, EventLog] = OrderedDict()
         self._fences: dict[LogicalRuntimeId, int] = {}
         self._forgotten: set[LogicalRuntimeId] = set()
+        self._watermarks: OrderedDict[LogicalRuntimeId, tuple[int, int]] = OrderedDict()
         self._subscribers: set[Subscription] = set()
         self._total = 0
         self._closed = False
@@ -156,7 +157,8 @@ class EventHub:
             self._forgotten.discard(runtime_id)
             log = self._logs.get(runtime_id)
             if log is None:
-                first = first_sequence(stored_fence)
+                fence, watermark = self._watermarks.pop(runtime_id, (None, 0))
+                first = watermark + 1 if fence == stored_fence else first_sequence(stored_fence)
                 window = self.limits.events_per_runtime_max
                 self._logs[runtime_id] = EventLog(runtime_id, first, window)
             elif self._fences.get(runtime_id) != stored_fence:
@@ -172,9 +174,9 @@ class EventHub:
         self._fences[runtime_id] = fence
 
     def forget(self, runtime_id: LogicalRuntimeId) -> None:
-        """A driver leaves as there is no runtime: keep of it what can still be read, no more.
+        """A driver leaves: keep of its runtime what can still be read, and its last number.
 
-        Should it come back, its stored fence puts its numbers above every earlier one.
+        Should it come back, that or its stored fence puts its numbers above every earlier one.
         """
         with self.changed:
             if runtime_id in self._logs:
@@ -186,8 +188,11 @@ class EventHub:
             return
         if not any(each.runtime_id == runtime_id for each in self._subscribers):
             self._forgotten.discard(runtime_id)
-            del self._logs[runtime_id]
-            self._fences.pop(runtime_id, None)
+            watermark, fence = self._logs.pop(runtime_id).watermark, self._fences.pop(runtime_id)
+            if watermark % SEQUENCES_PER_FENCE:  # something was told
+                self._watermarks[runtime_id] = (fence, watermark)
+            if len(self._watermarks) > self.limits.events_per_process_max:
+                self._watermarks.popitem(last=False)
 
     def append(self, runtime_id: LogicalRuntimeId, told: Sequence[Telling], now: datetime) -> None:
         """Stamp and keep events of one runtime, and wake their readers."""

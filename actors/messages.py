@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
+from actors.event_hub import Subscription
 from actors.executors import Ending, Executor
 from actors.replies import Reply
 from meerkat import kernel
@@ -67,6 +68,14 @@ class Watch(FrontDoorMessage):
 
     input_id: InputId
     reply: Reply[CompletionHandle]
+
+
+@frozen(eq=False)
+class Subscribe(FrontDoorMessage):
+    """Read the events of the runtime, from behind all that was told when the answer leaves."""
+
+    after: int | None
+    reply: Reply[Subscription]
 
 
 @frozen(eq=False)

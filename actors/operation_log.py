@@ -7,7 +7,7 @@ by the driver, which may have the runtime go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import frozen
@@ -32,12 +32,16 @@ _CODES: Final[Mapping[OperationStep, EventCode]] = {
 
 @frozen(eq=False)
 class OperationLog:
-    """The recorder and observer of one epoch's registry. Thread-safe."""
+    """The recorder and observer of one epoch's registry. Thread-safe.
+
+    ``keep`` is called when an operation has begun: from now on the plane needs the registry.
+    """
 
     runtime_id: LogicalRuntimeId
     epoch_id: RuntimeEpochId
     directory: Directory
     calls: OpenCalls
+    keep: Callable[[], None]
 
     def record(self, record: OperationRecord, entry: FeedEntry | None) -> None:
         """Have an end stored; it is durable on return.
@@ -65,5 +69,6 @@ class OperationLog:
 
     def begun(self, record: OperationRecord) -> None:
         """Have it kept in mind: nobody waits, and the next process can tell that it is gone."""
+        self.keep()
         if record.kind.is_recorded:
             self.directory.deliver(self.runtime_id, m.OperationBegan(self.epoch_id, record))

@@ -159,6 +159,13 @@ class _PooledInbox:
             self._closed = self._closed or not self._mail
             return self._closed
 
+    def close_at_rest(self) -> bool:
+        """Take no more mail, unless there is some or the actor has its turn."""
+        with self._lock:
+            at_rest = not (self._scheduled or self._closed)
+            self._closed = self._closed or at_rest
+            return at_rest
+
     def close(self) -> list[Any]:
         """Take no more mail; gives what was not handled."""
         with self._lock:
@@ -249,6 +256,18 @@ class PooledActor(pykka.Actor):
             self.actor_stopped.set()
             return True
         return False
+
+    def end_at_rest(self) -> bool:
+        """End here and now, if no mail waits and no turn is under way. For any thread."""
+        if self._inbox.close_at_rest():
+            self.actor_stopped.set()
+            return True
+        return False
+
+    @property
+    def has_mail(self) -> bool:
+        """Does mail wait?"""
+        return not self._inbox.empty()
 
     def refuse(self, envelope: Any) -> None:
         """Pass on a message that came too late."""

@@ -81,6 +81,11 @@ class Seat:
             self._has_slot = False
             self._system.slots.give_back()
 
+    @property
+    def has_claim(self) -> bool:
+        """Is a slot ours, or asked for?"""
+        return self._has_slot or self._asked
+
     # --- the run in hand ----------------------------------------------------------------
 
     def begin(self, effect: StartRun, head: RuntimeHead, executor: Executor | None) -> None:

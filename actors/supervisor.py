@@ -23,6 +23,7 @@ from actors.driver import DriverActor
 from actors.event_hub import EventHub
 from actors.executors import Executor, checked_executor
 from actors.journal import Journal
+from actors.passivation import Notes, Sweep
 from actors.pool import ActorPool, serving
 from actors.replies import OpenCalls
 from actors.run_loop import RunLoop
@@ -47,6 +48,9 @@ GRACE_S: Final = 5.0
 
 STUCK_AFTER_S: Final = 120.0
 """Seconds without a sign after which a run is shown with its stack: longer than most calls."""
+
+PASSIVATE_AFTER_S: Final = 300.0
+"""Seconds that a runtime is kept in memory though nothing is asked of it."""
 
 STOP_TIMEOUT_S: Final = 30.0
 """Seconds that the runs in hand are given to end by themselves at a stop."""
@@ -83,6 +87,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         grace_s: float = GRACE_S,
         run_deadline_s: float | None = None,
         stuck_after_s: float | None = STUCK_AFTER_S,
+        passivate_after: float | None = PASSIVATE_AFTER_S,
     ) -> None:
         super().__init__()
         if max_concurrent_runs < 1:
@@ -91,12 +96,16 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             raise TypeError(f"a policy has resolve(), not {type(policy).__name__}")
         if not 0 <= grace_s <= threading.TIMEOUT_MAX:
             raise ValueError("grace_s is 0 or above, and can be waited for")
-        for name, seconds in (("run_deadline_s", run_deadline_s), ("stuck_after_s", stuck_after_s)):
+        for name, seconds in (
+            ("run_deadline_s", run_deadline_s),
+            ("stuck_after_s", stuck_after_s),
+            ("passivate_after", passivate_after),
+        ):
             if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
         clock = clock or SystemClock()
         timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
-        directory = Directory(self._start_driver)
+        directory = Directory(self._start_driver, clock, limits.live_runtimes_max)
         registries = RegistryMaker(
             store=store, clock=clock, limits=limits, directory=directory, calls=calls
         )
@@ -118,8 +127,13 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             completions=Completions(),
             calls=calls,
             directory=directory,
+            notes=Notes(limits.events_per_process_max),
             bindings=BindingsTable(registries, threads),
         )
+        self._sweep = None
+        if passivate_after is not None:
+            leave, first = directory.passivate, directory.rested_since
+            self._sweep = Sweep(clock, timers, passivate_after, leave=leave, first=first)
         store.acquire()
         self._stopped = False
 
@@ -129,18 +143,21 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             self._system.journal.start()
             self._system.pool.start()
             self._resume_unfinished()
+            if self._sweep is not None:
+                self._sweep.start()
         except BaseException:  # Pykka calls no other hook then
             self._shut_down(drain=False, timeout_s=0)
             raise
 
     def _resume_unfinished(self) -> None:
+        self._system.directory.resume(self._unfinished())
+
+    def _unfinished(self) -> list[LogicalRuntimeId]:
         try:
-            unfinished = self._system.store.runtimes_with_work()
+            return self._system.store.runtimes_with_work()
         except Exception:
             logger.exception("unfinished runtimes could not be listed; each loads on first use")
-            return
-        for runtime_id in unfinished:
-            self._system.directory.deliver(runtime_id, m.Resume())
+            return []
 
     def on_receive(self, message: Any) -> Any:
         """Describe or shut down."""
@@ -220,7 +237,8 @@ class RuntimeSupervisor(pykka.ThreadingActor):
                 bindings.end_owner(owner, _STOPPED, places.release)
 
     def _quiesce(self, *, drain: bool, timeout_s: float) -> None:
-        drivers = self._system.directory.close()
+        # What was passivated with inputs that had woken nobody is drained, too.
+        drivers = self._system.directory.close(self._unfinished() if drain else ())
         changed, quiet = threading.Condition(), set[LogicalRuntimeId]()
 
         def on_quiet(runtime_id: LogicalRuntimeId) -> None:

@@ -13,6 +13,7 @@ from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.executors import Executor
 from actors.journal import Journal
+from actors.passivation import Notes
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
 from actors.run_loop import RunLoop
@@ -43,6 +44,7 @@ class System:
     completions: Completions
     calls: OpenCalls
     directory: Directory
+    notes: Notes
     closing: threading.Event = field(factory=threading.Event)
     """Set before the store is closed: a run that outlives its plane must not open it again."""
     ended: threading.Event = field(factory=threading.Event)

@@ -57,7 +57,7 @@ class EpochCursorState:
     keeps injected <= observed <= watermark.
     """
 
-    __slots__ = ("_cursors",)
+    __slots__ = ("__weakref__", "_cursors")
 
     def __init__(self) -> None:
         self._cursors = AT_THE_START

@@ -83,9 +83,19 @@ class Ledger:
     runtime without one (None), the last few ephemeral ones for a runtime with one.
     """
 
-    __slots__ = ("_active", "_archive", "_archived_max", "_by_key", "_lanes", "_settling")
+    __slots__ = (
+        "_active",
+        "_archive",
+        "_archived_max",
+        "_by_key",
+        "_lanes",
+        "_settling",
+        "has_ephemeral",
+    )
 
     def __init__(self, archived_max: int | None) -> None:
+        self.has_ephemeral = False
+        """Has it ever held an input that no store remembers?"""
         self._active: dict[InputId, InputState] = {}
         self._archive: dict[InputId, InputState] = {}
         self._archived_max = archived_max
@@ -150,6 +160,8 @@ class Ledger:
             self._finish(state)
             return
         self._active[state.input_id] = state
+        if state.durability is Durability.EPHEMERAL:
+            self.has_ephemeral = True
         if state.idempotency_key is not None:
             self._by_key[state.idempotency_key] = state.input_id
         if state.phase is InputPhase.QUEUED:
@@ -176,6 +188,7 @@ class Ledger:
             self._settling[state.input_id] = state
             return
         self._archive[state.input_id] = state
+        self.has_ephemeral = self.has_ephemeral or state.durability is Durability.EPHEMERAL
         if self._archived_max is not None and len(self._archive) > self._archived_max:
             self._forget_key(self._archive.pop(next(iter(self._archive))))
 

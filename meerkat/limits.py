@@ -48,6 +48,8 @@ class Limits:
     """Non-terminal inputs of one runtime."""
     in_flight_max: int = field(default=100_000, validator=_positive_int)
     """Calls of one control plane whose answer is outstanding."""
+    live_runtimes_max: int = field(default=100_000, validator=_positive_int)
+    """Runtimes of one control plane that are in memory."""
     max_attempts: int = field(default=3, validator=_positive_int)
     """Runs of one input that may fail before it is abandoned."""
     crash_attempts_max: int = field(default=10, validator=_positive_int)

@@ -22,6 +22,7 @@ def test_defaults_are_those_of_the_table() -> None:
         "payload_bytes_max": 1024 * 1024,
         "pending_inputs_max": 10_000,
         "in_flight_max": 100_000,
+        "live_runtimes_max": 100_000,
         "max_attempts": 3,
         "crash_attempts_max": 10,
         "operations_live_max": None,
