@@ -46,7 +46,7 @@ class Figures:
     def failures(self) -> list[str]:
         """What went wrong, where it takes more than a word or two."""
         found = [
-            f"{ENTRIES[name].label}, {JOBS[job].title}: {error}"
+            f"{plain(ENTRIES[name].label)}, {JOBS[job].title}: {error}"
             for (job, name), error in self._errors.items()
             if len(error) > SHORT
         ]
@@ -182,7 +182,7 @@ def number(value: float) -> str:
 
 def as_text(title: str, table: Table) -> str:
     """Columns, the first to the left."""
-    rows = [tuple(cell.replace("*", "").replace("`", "") for cell in row) for row in table]
+    rows = [tuple(map(plain, row)) for row in table]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [title, ""]
     for first, *rest in rows:
@@ -190,6 +190,11 @@ def as_text(title: str, table: Table) -> str:
         cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Without the marks of Markdown."""
+    return text.replace("*", "").replace("`", "")
 
 
 def as_markdown(title: str, table: Table) -> str:
