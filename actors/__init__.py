@@ -5,5 +5,6 @@ Mailboxes, the journal, runs and time. No rule about inputs or runtimes is in th
 
 from actors.control_plane import ControlPlane, Submission
 from actors.supervisor import RuntimeSupervisor
+from actors.threaded import DriverThreads
 
-__all__ = ["ControlPlane", "RuntimeSupervisor", "Submission"]
+__all__ = ["ControlPlane", "DriverThreads", "RuntimeSupervisor", "Submission"]

@@ -28,6 +28,7 @@ from actors.supervisor import (
     STUCK_AFTER_S,
     RuntimeSupervisor,
 )
+from actors.threaded import DriverThreads
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
@@ -87,7 +88,8 @@ class ControlPlane:
     ``grace_s`` to return; one that gives no sign for ``stuck_after_s`` is shown with its
     stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. A runtime of
     which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
-    again, with None only to make room for others. TypeError and ValueError for settings that
+    again, with None only to make room for others. ``drivers`` says which threads drive
+    runtimes. TypeError and ValueError for settings that
     are none.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
@@ -110,6 +112,7 @@ class ControlPlane:
         run_deadline_s: float | None = None,
         stuck_after_s: float | None = STUCK_AFTER_S,
         passivate_after: float | None = PASSIVATE_AFTER_S,
+        drivers: DriverThreads = DriverThreads.POOLED,
     ) -> None:
         self._life = Life(
             lambda: RuntimeSupervisor.start(
@@ -124,6 +127,7 @@ class ControlPlane:
                 run_deadline_s=run_deadline_s,
                 stuck_after_s=stuck_after_s,
                 passivate_after=passivate_after,
+                drivers=drivers,
             )
         )
 
@@ -256,7 +260,7 @@ class ControlPlane:
         system = self._life.system
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
-        system.calls.opened_within_limit(reply)
+        system.calls.opened_within_limit(reply, name)
         try:
             system.directory.deliver(name, m.Accept(input, payload, reply, handle))
         except Overloaded as refused:

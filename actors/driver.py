@@ -26,6 +26,7 @@ from actors.pool import PooledActor
 from actors.replies import Reply
 from actors.seat import Seat
 from actors.system import System
+from actors.threaded import ThreadedActor
 from actors.ticket import Answer, Step, Ticket
 from meerkat import kernel
 from meerkat.epoch import EpochCursorSnapshot
@@ -455,6 +456,10 @@ class DriverActor(PooledActor):
 
         decided.add_done_callback(settled)
         return decided
+
+
+class ThreadedDriverActor(DriverActor, ThreadedActor):
+    """The same on a thread of its own."""
 
 
 def _anew(error: MeerkatError) -> MeerkatError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from actors.light_future import LightFuture
 from actors.pool import on_worker
@@ -26,17 +27,24 @@ from meerkat.errors import (
     StoreError,
     WouldDeadlock,
 )
+from meerkat.identifiers import LogicalRuntimeId
 from meerkat.operation_errors import OperationError
 from meerkat.outcomes import CompletionHandle, CompletionOutcome
 from meerkat.runtime_lifecycle import RuntimeState
 
 logger = logging.getLogger(__name__)
 
+SHARES_OF_THE_FREE: Final = 4
+"""Calls one runtime may have in flight for each that is free: alone, four fifths of all."""
+
 T = TypeVar("T")
 
 
 class Reply(LightFuture[T], Generic[T]):
     """A standard future that its waiter cannot cancel: the work goes on regardless."""
+
+    brings_work_to: LogicalRuntimeId | None = None
+    """Whose share of the calls in flight it counts for."""
 
     def cancel(self) -> bool:
         """Refuse."""
@@ -117,13 +125,19 @@ def refuse_deadlock(call: str) -> None:
 class OpenCalls:
     """The calls whose answer is outstanding. Thread-safe.
 
-    Bounds them, and settles whatever is left when the control plane stops.
+    Bounds them, and settles whatever is left when the control plane stops. One runtime may
+    have ``SHARES_OF_THE_FREE`` times as many as are still free (the dynamic threshold of A. K.
+    Choudhury and E. L. Hahne, "Dynamic queue length thresholds for shared-memory packet
+    switches", IEEE/ACM Trans. Networking 6(2), 1998): few may use most of the room when
+    nobody else does, and however many flood, whoever comes next finds some.
     """
 
     def __init__(self, in_flight_max: int) -> None:
         self._open: set[Reply[Any]] = set()
         self._of_runs: set[Reply[Any]] = set()
         self._max = in_flight_max
+        self._lock = threading.Lock()
+        self._of_runtime: dict[LogicalRuntimeId, int] = {}
         self._refusing = False
         self._ended = False
 
@@ -138,11 +152,27 @@ class OpenCalls:
             raise ControlPlaneStopped
         reply.add_done_callback(self._open.discard)
 
-    def opened_within_limit(self, reply: Reply[Any]) -> None:
+    def opened_within_limit(self, reply: Reply[Any], runtime_id: LogicalRuntimeId) -> None:
         """Note a call that brings work; Overloaded when too many are outstanding."""
-        if len(self._open) >= self._max:
+        free = self._max - len(self._open)
+        if free <= 0:
             raise Overloaded("in_flight_max", self._max)
+        share = SHARES_OF_THE_FREE * free
+        if self._of_runtime.get(runtime_id, 0) >= share:
+            raise Overloaded("in_flight_share", share)
         self.opened(reply)
+        reply.brings_work_to = runtime_id
+        with self._lock:
+            self._of_runtime[runtime_id] = self._of_runtime.get(runtime_id, 0) + 1
+        reply.add_done_callback(self._share_given_back)
+
+    def _share_given_back(self, reply: Any) -> None:
+        with self._lock:
+            left = self._of_runtime[reply.brings_work_to] - 1
+            if left:
+                self._of_runtime[reply.brings_work_to] = left
+            else:
+                del self._of_runtime[reply.brings_work_to]
 
     def opened_by_run(self, reply: Reply[Any]) -> None:
         """Note a call from a run, or about an operation: it passes while runs come to an end."""

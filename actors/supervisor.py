@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from actors.bindings import BindingsTable, RegistryMaker
 from actors.clock import Clock, SystemClock, Timers
 from actors.completions import Completions
 from actors.directory import Directory
-from actors.driver import DriverActor
+from actors.driver import DriverActor, ThreadedDriverActor
 from actors.event_hub import EventHub
 from actors.executors import Executor, checked_executor
 from actors.journal import Journal
@@ -30,6 +30,7 @@ from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
 from actors.system import System
+from actors.threaded import ActorThreads, DriverThreads
 from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
@@ -64,6 +65,17 @@ DRIVER_WORKERS: Final = 2
 """Threads that run drivers: one decides while the other waits for a read."""
 
 
+_DRIVERS: Final[Mapping[DriverThreads, type[DriverActor]]] = {
+    DriverThreads.POOLED: DriverActor,
+    DriverThreads.THREADED: ThreadedDriverActor,
+}
+
+_POOLS: Final[Mapping[DriverThreads, Callable[[], ActorPool]]] = {
+    DriverThreads.POOLED: lambda: ActorPool(DRIVER_WORKERS),
+    DriverThreads.THREADED: ActorThreads,
+}
+
+
 class RuntimeSupervisor(pykka.ThreadingActor):
     """Owns everything that runs for one store.
 
@@ -88,6 +100,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         run_deadline_s: float | None = None,
         stuck_after_s: float | None = STUCK_AFTER_S,
         passivate_after: float | None = PASSIVATE_AFTER_S,
+        drivers: DriverThreads = DriverThreads.POOLED,
     ) -> None:
         super().__init__()
         if max_concurrent_runs < 1:
@@ -103,6 +116,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         ):
             if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
+        drivers = DriverThreads(drivers)
         clock = clock or SystemClock()
         timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
         directory = Directory(self._start_driver, clock, limits.live_runtimes_max)
@@ -117,7 +131,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             grace_s=grace_s,
             run_deadline_s=run_deadline_s,
             journal=Journal(store),
-            pool=ActorPool(DRIVER_WORKERS),
+            pool=_POOLS[drivers](),
             slots=RunSlots(max_concurrent_runs),
             threads=threads,
             loop=RunLoop(threads),
@@ -130,6 +144,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             notes=Notes(limits.events_per_process_max),
             bindings=BindingsTable(registries, threads),
         )
+        self._driver = _DRIVERS[drivers]
         self._sweep = None
         if passivate_after is not None:
             leave, first = directory.passivate, directory.rested_since
@@ -180,7 +195,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
 
     def _start_driver(self, runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
         """Start the driver of a runtime. Called by the directory, in any thread."""
-        return DriverActor.start(self._system, runtime_id)
+        return self._driver.start(self._system, runtime_id)
 
     # --- the end ------------------------------------------------------------------------
 

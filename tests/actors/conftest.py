@@ -9,9 +9,42 @@ from typing import Any
 import pytest
 from plane_builders import Agent, OpenPlane
 
-from actors import ControlPlane
+from actors import ControlPlane, DriverThreads
 from meerkat.limits import Backoff
 from meerkat.store import SqliteStore
+
+
+IN_BOTH_MODES = frozenset(
+    {
+        "test_plane_boundary_commits",
+        "test_plane_callers",
+        "test_plane_completions",
+        "test_plane_continuation_orders",
+        "test_plane_events",
+        "test_plane_lifecycle",
+        "test_plane_limits",
+        "test_plane_op_owners",
+        "test_plane_order",
+        "test_plane_passivation",
+        "test_plane_passivation_races",
+        "test_plane_retries",
+        "test_plane_stopping",
+        "test_plane_store_faults",
+        "test_plane_unregister",
+    }
+)
+"""The tests that are run with pooled drivers, and with one thread for each."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "drivers" in metafunc.fixturenames and metafunc.module.__name__ in IN_BOTH_MODES:
+        metafunc.parametrize("drivers", list(DriverThreads), indirect=True, ids=str)
+
+
+@pytest.fixture
+def drivers(request: pytest.FixtureRequest) -> DriverThreads:
+    """Which threads drive the runtimes of the planes that are opened."""
+    return getattr(request, "param", DriverThreads.POOLED)
 
 
 @pytest.fixture
@@ -20,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_plane(path: Path) -> Iterator[OpenPlane]:
+def open_plane(path: Path, drivers: DriverThreads) -> Iterator[OpenPlane]:
     """Start a plane; on the test's own database unless it is given a store."""
     planes: list[ControlPlane] = []
     agents: list[Agent] = []
@@ -29,6 +62,7 @@ def open_plane(path: Path) -> Iterator[OpenPlane]:
         store = settings.pop("store", None)
         settings.setdefault("backoff", Backoff(base_s=0.001))
         settings.setdefault("grace_s", 0.05)
+        settings.setdefault("drivers", drivers)
         plane = ControlPlane(store or SqliteStore(path), executor, **settings)
         planes.append(plane.start())
         if isinstance(executor, Agent):
