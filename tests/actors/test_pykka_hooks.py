@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -12,11 +14,13 @@ from plane_builders import WAIT_S
 from pykka._envelope import Envelope
 
 from actors.pool import ActorPool, PooledActor
+from actors.threaded import ThreadedActor
 
 HOOKS = {
     "_create_actor_inbox": "()",
     "_create_future": "()",
     "_start_actor_loop": "(self)",
+    "_actor_loop": "(self)",
     "_stop": "(self)",
     "_handle_receive": "(self, message)",
 }
@@ -40,8 +44,25 @@ def test_these_hooks_are_static(name: str) -> None:
     assert isinstance(vars(PooledActor)[name], staticmethod)
 
 
-def test_the_pool_overrides_every_hook_but_the_one_it_calls() -> None:
-    assert set(HOOKS) - set(vars(PooledActor)) == {"_handle_receive"}
+def test_the_pool_overrides_every_hook_but_those_it_calls_or_has_no_use_for() -> None:
+    assert set(HOOKS) - set(vars(PooledActor)) == {"_handle_receive", "_actor_loop"}
+
+
+def test_a_threaded_actor_leaves_its_thread_to_pykka_and_what_runs_on_it_to_us() -> None:
+    assert set(HOOKS) & set(vars(ThreadedActor)) == {"_start_actor_loop", "_actor_loop"}
+    assert parameters(vars(pykka.ThreadingActor)["_start_actor_loop"]) == "(self)"
+    started = inspect.getsource(pykka.ThreadingActor._start_actor_loop)
+    assert "target=self._actor_loop" in started
+    assert "self.use_daemon_thread" in started
+    assert "_actor_loop" not in vars(pykka.ThreadingActor)
+
+
+def test_no_other_module_uses_an_underscore_name_of_pykka() -> None:
+    names = set(HOOKS) - {"_stop"}  # a name that others may have as well
+    for path in Path(inspect.getfile(PooledActor)).parent.rglob("*.py"):
+        used = {name for name in names if re.search(rf"\b{name}\b", path.read_text())}
+        if path.name not in ("pool.py", "threaded.py"):
+            assert not used, f"{path.name} uses {used}"
 
 
 def test_an_inbox_is_what_pykka_asks_for() -> None:
