@@ -49,6 +49,8 @@ class Peer(ABC):
     FILE: ClassVar[str] = "peer.db"
     COMPLETED: ClassVar[str | None] = None
     """SQL that counts the complete items in the file; None for a peer that has none."""
+    RUNS: ClassVar[bool] = True
+    """False for one that only accepts; then COMPLETED counts what it has accepted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from peers.base import SESSIONS, Item, Peer
 
 from actors import ControlPlane
-from meerkat import CompletionHandle, PromptInput, RunContext, RunOutput, StagedInput
+from meerkat import AcceptOutcome, PromptInput, RunContext, RunOutput, StagedInput
 from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
 
 PATIENCE_S = 60.0
@@ -48,12 +48,11 @@ class MeerkatPeer(Peer):
         submission.accepted.result(PATIENCE_S)
         submission.completion.result(PATIENCE_S)
 
-    def accept(self, item: Item) -> CompletionHandle:
-        outcome = self._plane.ingest(item.session, offered(item))
-        return self._plane.completion(item.session, outcome)
+    def accept(self, item: Item) -> tuple[str, AcceptOutcome]:
+        return item.session, self._plane.ingest(item.session, offered(item))
 
-    def settle(self, accepted: CompletionHandle) -> None:
-        accepted.result(PATIENCE_S)
+    def settle(self, accepted: tuple[str, AcceptOutcome]) -> None:
+        self._plane.completion(*accepted).result(PATIENCE_S)
 
     def close(self) -> None:
         self._plane.stop()

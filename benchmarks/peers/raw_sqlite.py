@@ -93,6 +93,7 @@ class RawCommit(RawSqlite):
     """One row of 500 bytes in one commit, in a table without any index."""
 
     COMPLETED = "SELECT count(*) FROM bodies"
+    RUNS = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -103,4 +104,4 @@ class RawCommit(RawSqlite):
         return item
 
     def settle(self, accepted: Item) -> None:
-        self.answer(accepted.text)
+        """Leave it at that."""
