@@ -7,7 +7,7 @@ may call; runtimes never wait for each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -19,7 +19,8 @@ from actors.clock import Clock
 from actors.event_hub import Subscription
 from actors.executors import Executor, checked_executor
 from actors.life import Life
-from actors.replies import Handle, Reply, refuse_deadlock, wait_for
+from actors.many_calls import ManyCalls
+from actors.replies import Handle, Reply, wait_for
 from actors.supervisor import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
@@ -187,11 +188,11 @@ class ControlPlane:
         refused, which is raised, the others are registered all the same. ``timeout`` is for
         all of them together.
         """
-        refuse_deadlock("register_many")
-        replies = [self._register(each, SessionId.new()) for each in runtime_ids]
-        if wait(replies, timeout).not_done:
-            raise CallTimedOut("register_many", timeout or 0.0)
-        return [reply.result() for reply in replies]
+        known = [as_runtime_id(each) for each in runtime_ids]
+        calls = ManyCalls[SessionRuntimeBindings]("register_many", self._life.system.clock, timeout)
+        for each in known:
+            calls.sent(self._register(each, SessionId.new()))
+        return calls.results()
 
     def prepare_bindings(
         self, session_id: SessionId, *, timeout: float | None = None

@@ -24,6 +24,7 @@ from scale_stores import names, session_of
 
 from actors import ControlPlane, RuntimeSupervisor
 from actors import messages as m
+from actors.many_calls import ManyCalls
 from actors.replies import Reply
 from actors.system import System
 from meerkat import AsyncRunContext, PromptInput, RunContext, RunOutput, StagedInput
@@ -76,7 +77,7 @@ def in_another_process(call: str, *values: object) -> None:
 @contextmanager
 def supervised(store: RuntimeStore, executor: object = answer) -> Iterator[System]:
     """A plane's parts, from before its start to after its stop."""
-    plane = RuntimeSupervisor.start(store=store, executor=executor)
+    plane = RuntimeSupervisor.start(store=store, executor=executor, passivate_after=None)
     try:
         yield plane.ask(m.GiveSystem())
     finally:
@@ -89,12 +90,12 @@ def ask_all(system: System, asked: Sequence[LogicalRuntimeId]) -> list[RuntimeSt
     def state_of(memory: RuntimeMemory, _store: RuntimeStore) -> RuntimeState:
         return memory.head.phase.state
 
-    replies = []
+    calls = ManyCalls[RuntimeState]("ask", system.clock, None)
     for name in asked:
         reply: Reply[RuntimeState] = Reply()
         system.directory.deliver(name, m.Query(state_of, reply))
-        replies.append(reply)
-    return [reply.result() for reply in replies]
+        calls.sent(reply)
+    return calls.results()
 
 
 def register_in_turns(plane: ControlPlane, known: Sequence[LogicalRuntimeId]) -> None:
@@ -115,7 +116,7 @@ def handle_one_each(plane: ControlPlane, known: Sequence[LogicalRuntimeId]) -> N
 
 def start_new(count: int, folder: Path) -> Figures:
     """Runtimes that are registered, all of them live, and the stop of them."""
-    plane = ControlPlane(SqliteStore(folder / "new.db"), answer)
+    plane = ControlPlane(SqliteStore(folder / "new.db"), answer, passivate_after=None)
     began = time.perf_counter()
     plane.start()
     plane.register_many(names(count))
@@ -138,7 +139,7 @@ def start_known(count: int, folder: Path) -> Figures:
 def idle_memory(count: int, folder: Path) -> Figures:
     """What a live runtime adds to the process: registered only, and after one input."""
     known = names(2 * count)
-    with ControlPlane(SqliteStore(folder / "idle.db"), answer) as plane:
+    with ControlPlane(SqliteStore(folder / "idle.db"), answer, passivate_after=None) as plane:
         warm = known[count : count + REGISTERED_AT_A_TIME]
         register_in_turns(plane, warm)
         handle_one_each(plane, warm)

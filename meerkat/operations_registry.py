@@ -62,7 +62,16 @@ class OpsLifecycleRegistry:
     with the adopted record, whether the recorder returned or raised an Exception.
     """
 
-    __slots__ = ("__weakref__", "_begun", "_bounds", "_made", "_now", "_observer", "_recorder")
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_bounds",
+        "_made",
+        "_now",
+        "_observer",
+        "_recorder",
+        "_retired_unused",
+    )
 
     def __init__(
         self,
@@ -81,6 +90,7 @@ class OpsLifecycleRegistry:
         self._observer = observer
         self._begun = begun
         self._made: OperationTurns | None = None
+        self._retired_unused = False
 
     @classmethod
     def recover(
@@ -144,6 +154,7 @@ class OpsLifecycleRegistry:
         if self._made is None:
             made = OperationTurns(OperationLedger(self._bounds), self._recorder, self._observer)
             with _making:
+                made.is_retired = self._retired_unused
                 self._made = self._made or made
         return self._made
 
@@ -239,6 +250,10 @@ class OpsLifecycleRegistry:
         recorder raises, what was recorded has ended, and the owner is not retired while the
         rest is live: call again.
         """
+        with _making:
+            if self._made is None:
+                self._retired_unused = True
+                return ()
         outcome = OperationTerminated(reason=reason)
         at = self._now()
 
@@ -276,7 +291,7 @@ class OpsLifecycleRegistry:
     def is_retired(self) -> bool:
         """Whether steps are refused because the owner is terminated, or about to be."""
         if self._made is None:
-            return False
+            return self._retired_unused
         with self._lock:
             return self._turns.is_retired
 
