@@ -6,9 +6,11 @@ a constant.
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from datetime import datetime
+from typing import Any, Final
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 JSON_DEPTH_MAX: Final = 32
 """Deepest nesting of a JSON value: far above real payloads, far below the stack."""
@@ -86,5 +88,59 @@ class Backoff:
         return float(ceiling * (0.5 + jitter / 2))
 
 
+def _age(_instance: object, attribute: Attribute[Any], value: object) -> None:
+    if type(value) not in (int, float):
+        raise TypeError(f"{attribute.name} takes seconds, not {type(value).__name__}")
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+        raise ValueError(f"{attribute.name} is 0 or above, and finite")
+
+
+def _count(_instance: object, attribute: Attribute[Any], value: object) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name} takes an int, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"{attribute.name} is never negative")
+
+
+@frozen(kw_only=True)
+class Retention:
+    """How much of a runtime's past is kept whole; None for a bound that there is not.
+
+    What is past either bound is cut down in the background, within minutes: an input to its
+    identity and its ending, a run to nothing. Keys and ids deduplicate for ever. Raises
+    TypeError or ValueError for a field of the wrong type or range.
+    """
+
+    max_age_s: float | None = field(default=None, validator=validators.optional(_age))
+    """Seconds since an input ended."""
+    max_count: int | None = field(default=None, validator=validators.optional(_count))
+    """The last so many inputs that a runtime has queued, those that still wait among them."""
+
+    @property
+    def keeps_everything(self) -> bool:
+        """Is there no bound?"""
+        return self.max_age_s is None and self.max_count is None
+
+    def lets_go(
+        self, ended_at: datetime, sequence: int | None, next_sequence: int, now: datetime
+    ) -> bool:
+        """Is a finished input past a bound?
+
+        ``sequence`` is its number in the order of admission, ``next_sequence`` the one that
+        its runtime gives next. What was never queued has no number, and no place among the
+        last ones.
+        """
+        if self.max_age_s is not None and self.is_old(ended_at, now):
+            return True
+        if self.max_count is None:
+            return False
+        return sequence is None or sequence < next_sequence - self.max_count
+
+    def is_old(self, at: datetime, now: datetime) -> bool:
+        """Is this longer ago than the age that is kept? Never without one."""
+        return self.max_age_s is not None and (now - at).total_seconds() > self.max_age_s
+
+
 DEFAULT_LIMITS: Final = Limits()
 DEFAULT_BACKOFF: Final = Backoff()
+KEEP_EVERYTHING: Final = Retention()

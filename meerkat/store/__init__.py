@@ -2,7 +2,7 @@
 
 from meerkat.store.memory import MemoryStore
 from meerkat.store.opening import open_store
-from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow, RuntimeStore
+from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow, RuntimeStore
 from meerkat.store.sqlite import SqliteStore
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "InputRow",
     "MemoryStore",
     "Page",
+    "Pruned",
     "RuntimeRow",
     "RuntimeStore",
     "SqliteStore",

@@ -8,9 +8,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeVar
-
-from attrs import define, field
 
 from meerkat.completion_feed import FEED_MAX
 from meerkat.conversation import (
@@ -25,36 +24,18 @@ from meerkat.identifiers import (
     IdempotencyKey,
     InputId,
     LogicalRuntimeId,
-    OperationId,
     RunId,
-    RuntimeEpochId,
 )
 from meerkat.input_lifecycle import InputPhase, InputState, contradiction
-from meerkat.operations import OperationRecord
-from meerkat.ops_snapshot import OperationRow, OpsSnapshot
+from meerkat.limits import Retention
+from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
-from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
+from meerkat.store.memory_prune import Arrivals, prune_inputs, prune_operations
+from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow
+from meerkat.store.retention import Asked
+from meerkat.store.shelf import Shelf
 
 T = TypeVar("T")
-
-
-@define
-class _Shelf:
-    """Everything of one runtime."""
-
-    row: RuntimeRow | None = None
-    inputs: dict[InputId, InputState] = field(factory=dict)
-    keys: dict[IdempotencyKey, InputId] = field(factory=dict)
-    receipts: dict[tuple[RunId, int], RunBoundaryReceipt] = field(factory=dict)
-    log: MessageLog | None = None
-    operations: dict[tuple[RuntimeEpochId, OperationId], OperationRow] = field(factory=dict)
-    begun: dict[tuple[RuntimeEpochId, OperationId], OperationRecord] = field(factory=dict)
-    active: dict[InputId, None] = field(factory=dict)
-
-    @property
-    def has_work(self) -> bool:
-        row = self.row
-        return row is not None and row.registered and bool(self.active or row.has_news)
 
 
 class MemoryStore:
@@ -62,8 +43,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._shelves: dict[LogicalRuntimeId, _Shelf] = {}
+        self._shelves: dict[LogicalRuntimeId, Shelf] = {}
         self._with_work: set[LogicalRuntimeId] = set()
+        self._whole = Arrivals()
         self._owned = False
 
     def __repr__(self) -> str:
@@ -94,7 +76,7 @@ class MemoryStore:
 
     def _commit(self, batch: Batch) -> StoreError | None:
         runtime_id = batch.runtime.runtime_id
-        shelf = self._shelves.get(runtime_id, _Shelf())
+        shelf = self._shelves.get(runtime_id, Shelf())
         stored = 0 if shelf.row is None else shelf.row.fence
         if stored != batch.expected_fence:
             return Fenced(runtime_id)
@@ -104,7 +86,7 @@ class MemoryStore:
         self._shelves[runtime_id] = shelf
         shelf.row = batch.runtime
         for row in batch.inputs:
-            self._put(shelf, row)
+            self._put(runtime_id, shelf, row)
         for receipt in batch.receipts:
             shelf.receipts[receipt.run_id, receipt.sequence] = receipt
         for operation in batch.operations:
@@ -118,7 +100,7 @@ class MemoryStore:
         self._note_work(runtime_id, shelf)
         return None
 
-    def _conflict(self, shelf: _Shelf, batch: Batch) -> str | None:
+    def _conflict(self, shelf: Shelf, batch: Batch) -> str | None:
         claimed: dict[IdempotencyKey, InputId] = {}
         for row in batch.inputs:
             key, input_id = row.state.idempotency_key, row.state.input_id
@@ -136,8 +118,11 @@ class MemoryStore:
             return "messages do not extend the committed ones"
         return _operations_conflict(shelf, batch)
 
-    def _put(self, shelf: _Shelf, row: InputRow) -> None:
+    def _put(self, runtime_id: LogicalRuntimeId, shelf: Shelf, row: InputRow) -> None:
         state = row.state
+        if row.payload is not None and state.input_id not in shelf.inputs:
+            self._whole.add(runtime_id, state.input_id)
+            shelf.whole.add(state.input_id)
         shelf.inputs[state.input_id] = state
         if state.idempotency_key is not None:
             shelf.keys[state.idempotency_key] = state.input_id
@@ -146,7 +131,7 @@ class MemoryStore:
         else:
             shelf.active[state.input_id] = None
 
-    def _note_work(self, runtime_id: LogicalRuntimeId, shelf: _Shelf) -> None:
+    def _note_work(self, runtime_id: LogicalRuntimeId, shelf: Shelf) -> None:
         """Keep the runtimes with work apart, so that finding them passes over no other."""
         if shelf.has_work:
             self._with_work.add(runtime_id)
@@ -164,7 +149,7 @@ class MemoryStore:
             for row in rows:
                 key = row.state.idempotency_key
                 if row.state.input_id not in shelf.inputs and key not in shelf.keys:
-                    self._put(shelf, row)
+                    self._put(runtime_id, shelf, row)
             self._note_work(runtime_id, shelf)
 
     def load_runtime(self, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
@@ -188,7 +173,7 @@ class MemoryStore:
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
         """The non-terminal inputs in order of admission."""
         with self._lock:
-            shelf = self._shelves.get(runtime_id, _Shelf())
+            shelf = self._shelves.get(runtime_id, Shelf())
             states = [shelf.inputs[input_id] for input_id in shelf.active]
         states.sort(key=lambda s: (s.admission_sequence is None, s.admission_sequence or 0))
         return states
@@ -196,14 +181,14 @@ class MemoryStore:
     def load_input(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> InputState | None:
         """One input, finished or not."""
         with self._lock:
-            return self._shelves.get(runtime_id, _Shelf()).inputs.get(input_id)
+            return self._shelves.get(runtime_id, Shelf()).inputs.get(input_id)
 
     def load_input_by_key(
         self, runtime_id: LogicalRuntimeId, key: IdempotencyKey
     ) -> InputState | None:
         """The one input that claimed an idempotency key."""
         with self._lock:
-            shelf = self._shelves.get(runtime_id, _Shelf())
+            shelf = self._shelves.get(runtime_id, Shelf())
             input_id = shelf.keys.get(key)
             return None if input_id is None else shelf.inputs[input_id]
 
@@ -212,12 +197,12 @@ class MemoryStore:
     ) -> RunBoundaryReceipt | None:
         """The receipt of exactly this run and sequence."""
         with self._lock:
-            return self._shelves.get(runtime_id, _Shelf()).receipts.get((run_id, sequence))
+            return self._shelves.get(runtime_id, Shelf()).receipts.get((run_id, sequence))
 
     def load_session_snapshot(self, runtime_id: LogicalRuntimeId) -> SessionSnapshot | None:
         """What was committed last of the session, or None."""
         with self._lock:
-            log = self._shelves.get(runtime_id, _Shelf()).log
+            log = self._shelves.get(runtime_id, Shelf()).log
             if log is None:
                 return None
             snapshot = log.snapshot()
@@ -226,7 +211,7 @@ class MemoryStore:
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
         """The present epoch's last ended operations, FEED_MAX at most, and its live ones."""
         with self._lock:
-            shelf = self._shelves.get(runtime_id, _Shelf())
+            shelf = self._shelves.get(runtime_id, Shelf())
             row, operations = shelf.row, list(shelf.operations.values())
             begun = list(shelf.begun.items())
         if row is None or row.epoch_id is None:
@@ -241,25 +226,49 @@ class MemoryStore:
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
-        """Finished inputs, by id."""
+        """Finished inputs: those without a key as they came, then the others by key."""
         with self._lock:
-            shelf = self._shelves.get(runtime_id, _Shelf())
-            states = shelf.inputs.values()
+            shelf = self._shelves.get(runtime_id, Shelf())
+            states = sorted(shelf.inputs.values(), key=_listed_under)
             finished = [state for state in states if state.input_id not in shelf.active]
-        finished.sort(key=lambda state: str(state.input_id))
-        return _page(finished, [str(state.input_id) for state in finished], after, limit)
+        ids = [str(state.input_id) for state in finished]
+        start = 0 if after is None else ids.index(after) + 1
+        end = start + limit
+        return Page(tuple(finished[start:end]), ids[end - 1] if end < len(ids) else None)
 
     def page_receipts(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[RunBoundaryReceipt]:
         """Receipts, by run id and sequence."""
         with self._lock:
-            receipts = list(self._shelves.get(runtime_id, _Shelf()).receipts.values())
+            receipts = list(self._shelves.get(runtime_id, Shelf()).receipts.values())
         receipts.sort(key=receipt_place)
         return _page(receipts, [receipt_place(each) for each in receipts], after, limit)
 
+    def prune(
+        self,
+        keep: Retention,
+        now: datetime,
+        *,
+        after: str | None = None,
+        limit: int = 256,
+        spared: frozenset[RunId] = frozenset(),
+    ) -> Pruned:
+        """One step of cutting down what is past ``keep``."""
+        asked = Asked(keep=keep, now=now, limit=limit, spared=spared)
+        part, _, place = (after or "inputs/").partition("/")
+        with self._lock:
+            if part == "operations":
+                return prune_operations(self._shelves, place, limit)
+            return prune_inputs(self._shelves, self._whole, asked, int(place or 0))
 
-def _operations_conflict(shelf: _Shelf, batch: Batch) -> str | None:
+
+def _listed_under(state: InputState) -> str:
+    """Where an input stands in a listing; those that share a place stand as they came."""
+    return "" if state.idempotency_key is None else state.idempotency_key.value
+
+
+def _operations_conflict(shelf: Shelf, batch: Batch) -> str | None:
     ended = [(row.epoch_id, row.record.operation_id) for row in batch.operations]
     if len(set(ended)) != len(ended) or any(each in shelf.operations for each in ended):
         return "an operation of this id is stored already"
@@ -270,7 +279,7 @@ def _operations_conflict(shelf: _Shelf, batch: Batch) -> str | None:
     return None
 
 
-def _note_begun(shelf: _Shelf, batch: Batch) -> None:
+def _note_begun(shelf: Shelf, batch: Batch) -> None:
     """Note what has begun in the batch's epoch, and has not ended with it or before."""
     epoch_id = batch.runtime.epoch_id
     for record in batch.begun:

@@ -8,6 +8,7 @@ behind a network costs one round trip for a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import field, frozen
@@ -24,6 +25,7 @@ from meerkat.identifiers import (
     SessionId,
 )
 from meerkat.input_lifecycle import InputState
+from meerkat.limits import Retention
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
@@ -102,6 +104,16 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     next: str | None
+
+
+@frozen(kw_only=True)
+class Pruned:
+    """What one step of pruning did; ``next`` is where the following one starts, None at the end."""
+
+    inputs: int = 0
+    receipts: int = 0
+    operations: int = 0
+    next: str | None = None
 
 
 @runtime_checkable
@@ -192,4 +204,23 @@ class RuntimeStore(Protocol):
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[RunBoundaryReceipt]:
         """Receipts for inspection, those of one run in sequence."""
+        ...
+
+    def prune(
+        self,
+        keep: Retention,
+        now: datetime,
+        *,
+        after: str | None = None,
+        limit: int = 256,
+        spared: frozenset[RunId] = frozenset(),
+    ) -> Pruned:
+        """One step of cutting down what is past ``keep``: a look at ``limit`` rows at most.
+
+        Whatever it changes is one small transaction; commits go in between two steps. A
+        finished input loses its payload, policy and history, and stays known by its key and
+        its id; the receipts of a run go once all its contributors have. Ended operations go
+        that are out of their feed and were read, or of an epoch that is over. Never touched:
+        an input that has not ended, and a run that it, or ``spared``, names.
+        """
         ...

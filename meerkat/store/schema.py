@@ -169,6 +169,22 @@ BEGIN
 END
 """
 
+_INPUTS_BY_ID_FIRST = "CREATE UNIQUE INDEX inputs_by_id ON inputs (input_id, runtime_id)"
+# Ids are made in the order of time: new ones of all runtimes share a page. With the runtime
+# first, each commit would write a page for each runtime, once every runtime has a long past.
+
+_INPUTS_OF_A_RUNTIME = """
+CREATE UNIQUE INDEX inputs_by_key ON inputs (runtime_id, idempotency_key)
+"""
+# Those without a key are in it too: it is the one index that lists a runtime's inputs.
+
+_INPUTS_WHOLE = """
+CREATE INDEX inputs_whole ON inputs ((payload IS NULL))
+WHERE outcome IS NOT NULL AND payload IS NOT NULL
+"""
+# What has ended and was not cut down yet, in the order of arrival: all have the same value,
+# and behind it the rowid, so that new entries share a page.
+
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         _RUNTIMES,
@@ -191,6 +207,13 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         *_OPERATIONS_OF_AN_EPOCH,
         _BEGUN_OPERATIONS,
         _OPERATIONS_END,
+    ),
+    3: (
+        "DROP INDEX inputs_by_id",
+        "DROP INDEX inputs_by_key",
+        _INPUTS_BY_ID_FIRST,
+        _INPUTS_OF_A_RUNTIME,
+        _INPUTS_WHOLE,
     ),
 }
 """version → the statements that lead to it from the version before."""

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,12 @@ from meerkat.conversation import SessionSnapshot
 from meerkat.errors import CommitUnknown, StoreError
 from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState
-from meerkat.limits import JSON_INT_MAX
+from meerkat.limits import JSON_INT_MAX, Retention
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.ownership import OwnerLock
-from meerkat.store.protocol import Batch, InputRow, Page, RuntimeRow
+from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow
+from meerkat.store.retention import Asked
 from meerkat.store.rows import (
     input_columns,
     input_of,
@@ -34,7 +36,14 @@ from meerkat.store.rows import (
     signed,
 )
 from meerkat.store.sqlite_file import Connect, Synchronous, create_private, open_writer
-from meerkat.store.sqlite_readers import Readers, operation_rows, session_rows
+from meerkat.store.sqlite_prune import look, write
+from meerkat.store.sqlite_readers import (
+    INPUT,
+    Readers,
+    operation_rows,
+    session_rows,
+    terminal_input_rows,
+)
 from meerkat.store.sqlite_write import (
     THE_BATCHS_FAULT,
     Encoded,
@@ -56,10 +65,6 @@ _WITH_WORK: Final = (
     "UNION ALL SELECT runtime_id FROM runtimes WHERE has_news <> 0) ORDER BY runtime_id"
 )
 # IN, and not OR: each part is found through its partial index, whatever else is known.
-_INPUT: Final = (
-    "SELECT input_id, phase, CAST(state AS BLOB), CAST(payload AS BLOB) FROM inputs "
-    "WHERE runtime_id = ?"
-)
 _RECEIPT: Final = (
     "SELECT run_id, sequence, boundary, CAST(contributing_input_ids AS BLOB), "
     "conversation_digest, message_count FROM receipts WHERE runtime_id = ?"
@@ -246,14 +251,14 @@ class SqliteStore:
     def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
         """The non-terminal inputs in order of admission, those without a number last."""
         statement = (
-            f"{_INPUT} AND outcome IS NULL ORDER BY admission_sequence IS NULL, "
+            f"{INPUT} AND outcome IS NULL ORDER BY admission_sequence IS NULL, "
             "admission_sequence < 0, admission_sequence, rowid"
         )
         return [input_of(row) for row in self._readers.rows(statement, runtime_id.value)]
 
     def load_input(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> InputState | None:
         """One input, finished or not."""
-        statement = f"{_INPUT} AND input_id = ?"
+        statement = f"{INPUT} AND input_id = ?"
         rows = self._readers.rows(statement, runtime_id.value, str(input_id))
         return input_of(rows[0]) if rows else None
 
@@ -261,7 +266,7 @@ class SqliteStore:
         self, runtime_id: LogicalRuntimeId, key: IdempotencyKey
     ) -> InputState | None:
         """The one input that claimed an idempotency key."""
-        statement = f"{_INPUT} AND idempotency_key = ?"
+        statement = f"{INPUT} AND idempotency_key = ?"
         rows = self._readers.rows(statement, runtime_id.value, key.value)
         return input_of(rows[0]) if rows else None
 
@@ -297,9 +302,11 @@ class SqliteStore:
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
-        """Finished inputs, by id."""
-        statement = f"{_INPUT} AND input_id > ? AND outcome IS NOT NULL ORDER BY input_id LIMIT ?"
-        rows = self._readers.rows(statement, runtime_id.value, after or "", limit + 1)
+        """Finished inputs: those without a key as they came, then the others by key."""
+        rows = self._readers.read(
+            lambda reader: terminal_input_rows(reader, runtime_id.value, after, limit + 1)
+        )
+        rows = rows or []
         items = tuple(input_of(row) for row in rows[:limit])
         return Page(items, rows[limit - 1][0] if len(rows) > limit else None)
 
@@ -318,3 +325,29 @@ class SqliteStore:
         items = tuple(receipt_of(row) for row in rows[:limit])
         more = len(rows) > limit
         return Page(items, f"{items[-1].run_id}/{items[-1].sequence:020d}" if more else None)
+
+    # --- retention ----------------------------------------------------------------------
+
+    def prune(
+        self,
+        keep: Retention,
+        now: datetime,
+        *,
+        after: str | None = None,
+        limit: int = 256,
+        spared: frozenset[RunId] = frozenset(),
+    ) -> Pruned:
+        """One step of cutting down what is past ``keep``."""
+        with self._lock:
+            self._open_writer()  # which migrates an older file
+        asked = Asked(keep=keep, now=now, limit=limit, spared=spared)
+        step = self._readers.read(lambda reader: look(reader, asked, after))
+        if step is None:
+            return Pruned()
+        if not step.writes:
+            return Pruned(next=step.next)
+        try:
+            pruned: Pruned = self._transact(lambda writer: write(writer, step))
+        except (Refused, *THE_BATCHS_FAULT) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        return pruned

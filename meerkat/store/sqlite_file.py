@@ -35,6 +35,12 @@ _CACHED_STATEMENTS: Final = 256
 _BUSY_TIMEOUT_MS: Final = 5_000
 """How long to wait for a foreign lock, a backup's say, before it counts as an error."""
 
+_WRITER_CACHE_KIB: Final = 16_384
+"""The writer's page cache: a group's commit touches a page of several indexes a runtime."""
+
+_CHECKPOINT_PAGES: Final = 4_000
+"""Pages in the log before they are carried over (16 MB): most are written again before that."""
+
 _DATABASE_BYTES_MIN: Final = 512
 """SQLite's smallest page, and so its smallest file that is not empty."""
 
@@ -119,6 +125,8 @@ def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
         _switch_to_wal(path, connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = {-_WRITER_CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         migrate(connection)
     except sqlite3.Error as error:
         connection.close()

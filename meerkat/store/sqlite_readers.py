@@ -20,6 +20,12 @@ from meerkat.store.sqlite_file import Connect, open_reader
 
 T = TypeVar("T")
 
+INPUT: Final = (
+    "SELECT input_id, phase, CAST(state AS BLOB), CAST(payload AS BLOB) FROM inputs "
+    "WHERE runtime_id = ?"
+)
+# JSON is read as bytes: text that is not UTF-8 is then the row's fault, not the file's.
+
 _IDLE_MAX: Final = 16
 """Idle connections kept: past this many, one that comes back is closed."""
 
@@ -109,6 +115,33 @@ def session_rows(reader: Any, runtime_id: str) -> tuple[list[Any], bytes | None]
     finally:
         reader.execute("END")
     return chunks, None if opaque is None else opaque[0]
+
+
+def terminal_input_rows(reader: Any, runtime_id: str, after: str | None, limit: int) -> list[Any]:
+    """Finished inputs behind one: in the order of the index that lists a runtime's inputs."""
+    place = (None, 0)
+    if after is not None:
+        place = reader.execute(
+            "SELECT idempotency_key, rowid FROM inputs WHERE runtime_id = ? AND input_id = ?",
+            (runtime_id, after),
+        ).fetchone()
+        if place is None:
+            return []
+    key, rowid = place
+    rows: list[Any] = []
+    if key is None:
+        rows = reader.execute(
+            f"{INPUT} AND idempotency_key IS NULL AND rowid > ? AND outcome IS NOT NULL "
+            "ORDER BY rowid LIMIT ?",
+            (runtime_id, rowid, limit),
+        ).fetchall()
+    if len(rows) < limit:
+        rows += reader.execute(
+            f"{INPUT} AND idempotency_key > ? AND outcome IS NOT NULL "
+            "ORDER BY idempotency_key LIMIT ?",
+            (runtime_id, key or "", limit - len(rows)),
+        ).fetchall()
+    return rows
 
 
 def operation_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from store_builders import (
     R2,
     R3,
     RUN,
+    START,
     batch,
     ended,
     everything,
@@ -41,9 +43,11 @@ from meerkat.conversation import (
 )
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import StoreError
-from meerkat.store import Batch, InputRow, MemoryStore, RuntimeStore, SqliteStore
+from meerkat.limits import Retention
+from meerkat.store import Batch, InputRow, MemoryStore, Pruned, RuntimeStore, SqliteStore
 
 RUNTIMES = (R1, R2, R3)
+LATER = START + timedelta(days=1)
 PHASES = tuple(phase for phase in InputPhase if phase.value not in ("superseded", "coalesced"))
 NUMBERS = st.integers(0, 5)
 SEQUENCES = st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])
@@ -104,7 +108,15 @@ def offers(draw: st.DrawFn) -> tuple[LogicalRuntimeId, list[InputRow]]:
     return draw(st.sampled_from(RUNTIMES)), [*accepted, *rows[: draw(st.integers(0, 2))]]
 
 
-STEPS = st.one_of(st.lists(batches(), min_size=1, max_size=4), offers(), st.just("reopen"))
+@st.composite
+def prunings(draw: st.DrawFn) -> Retention:
+    age = draw(st.sampled_from([None, 0.0, 1e9]))
+    return Retention(max_age_s=age, max_count=draw(st.sampled_from([None, 0, 1, 2**63])))
+
+
+STEPS = st.one_of(
+    st.lists(batches(), min_size=1, max_size=4), offers(), prunings(), st.just("reopen")
+)
 
 
 def taken(store: RuntimeStore, step: Any) -> Any:
@@ -112,12 +124,22 @@ def taken(store: RuntimeStore, step: Any) -> Any:
     if step == "reopen":
         store.close()
         return None
+    if isinstance(step, Retention):
+        return pruned(store, step)
     if isinstance(step, list):
         return [type(answer) for answer in store.commit_many(step)]
     try:
         return store.offer(*step)
     except StoreError as error:
         return type(error)
+
+
+def pruned(store: RuntimeStore, keep: Retention) -> list[tuple[int, int, int, bool]]:
+    """What each step of a whole pass did: the places where they start are the store's own."""
+    steps: list[Pruned] = [Pruned(next="")]
+    while steps[-1].next is not None:
+        steps.append(store.prune(keep, LATER, after=steps[-1].next or None, limit=2))
+    return [(each.inputs, each.receipts, each.operations, each.next is None) for each in steps]
 
 
 def reads(store: RuntimeStore) -> list[Any]:
