@@ -33,7 +33,12 @@ from actors.threaded import DriverThreads
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.errors import CallTimedOut, InputValidationFailed, Overloaded
+from meerkat.errors import (
+    CallTimedOut,
+    ControlPlaneStopped,
+    InputValidationFailed,
+    Overloaded,
+)
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
     InputId,
@@ -264,7 +269,7 @@ class ControlPlane:
         system.calls.opened_within_limit(reply, name)
         try:
             system.directory.deliver(name, m.Accept(input, payload, reply, handle))
-        except Overloaded as refused:
+        except (Overloaded, ControlPlaneStopped) as refused:
             reply.fail(refused)
             raise
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pykka
 
@@ -22,8 +22,12 @@ from actors import messages as m
 from actors.clock import Clock
 from actors.messages import DriverMessage
 from actors.passivation import Resident, Resting
+from actors.pool import on_worker
 from meerkat.errors import ControlPlaneStopped, Overloaded
 from meerkat.identifiers import LogicalRuntimeId
+
+ROOM_WAIT_S: Final = 0.005
+"""Time in which a driver that has just answered comes to rest, and its place is free."""
 
 Driver: TypeAlias = pykka.ActorRef[Any]
 
@@ -36,6 +40,8 @@ class Directory:
     ) -> None:
         self._start = start
         self._lock = threading.RLock()
+        self._has_room = threading.Condition(self._lock)
+        self._wanted = 0  # places that callers wait for just now
         self._drivers: dict[LogicalRuntimeId, Driver] = {}
         self._resting = Resting(clock)
         self._live_max = live_max
@@ -74,15 +80,35 @@ class Directory:
             if not self._closed:
                 driver = self._drivers.get(runtime_id)
                 if driver is None:
-                    has_room = self._make_room()
-                    if not has_room and isinstance(message, m.Accept):
-                        raise Overloaded("live_runtimes_max", self._live_max)
-                    driver = self._drivers[runtime_id] = self._start(runtime_id)
+                    if not self._make_room() and isinstance(message, m.Accept):
+                        self._wait_for_room(runtime_id)
+                    driver = self._drivers.get(runtime_id) or self._started(runtime_id)
                 driver.tell(message)
                 return
         reply = getattr(message, "reply", None)
         if reply is not None:
             reply.fail(ControlPlaneStopped())
+
+    def _wait_for_room(self, runtime_id: LogicalRuntimeId) -> None:
+        """Overloaded, unless a driver that is about to rest does so within a moment."""
+        if on_worker():
+            raise Overloaded("live_runtimes_max", self._live_max)
+        self._wanted += 1
+        try:
+            found = self._has_room.wait_for(
+                lambda: self._closed or runtime_id in self._drivers or self._make_room(),
+                ROOM_WAIT_S,
+            )
+        finally:
+            self._wanted -= 1
+        if self._closed:
+            raise ControlPlaneStopped
+        if not found:
+            raise Overloaded("live_runtimes_max", self._live_max)
+
+    def _started(self, runtime_id: LogicalRuntimeId) -> Driver:
+        driver = self._drivers[runtime_id] = self._start(runtime_id)
+        return driver
 
     # --- rest ---------------------------------------------------------------------------
 
@@ -121,8 +147,11 @@ class Directory:
 
     @property
     def _is_crowded(self) -> bool:
+        """Is the place of a driver that rests wanted?"""
         live = len(self._drivers)
-        return live > self._live_max or (bool(self._unfinished) and live >= self._resumed_max)
+        if live + bool(self._wanted) > self._live_max:
+            return True
+        return bool(self._unfinished) and live >= self._resumed_max
 
     def _make_room(self) -> bool:
         """Is there room for one more, with whoever has rested longest gone if need be?"""
@@ -149,6 +178,8 @@ class Directory:
             driver.leave_behind()
         finally:
             del self._drivers[driver.runtime_id]
+            if self._wanted:
+                self._has_room.notify()
 
     # --- taking up ----------------------------------------------------------------------
 
@@ -169,8 +200,7 @@ class Directory:
 
     def _resume(self, runtime_id: LogicalRuntimeId) -> None:
         if runtime_id not in self._drivers:  # else it was taken up when it was asked for
-            driver = self._drivers[runtime_id] = self._start(runtime_id)
-            driver.tell(m.Resume())
+            self._started(runtime_id).tell(m.Resume())
 
     # --- the end ------------------------------------------------------------------------
 

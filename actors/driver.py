@@ -163,7 +163,7 @@ class DriverActor(PooledActor):
     def _hand_on(self, message: Any) -> None:
         try:
             self.system.directory.deliver_anew(self.runtime_id, message)
-        except Overloaded as error:
+        except (Overloaded, ControlPlaneStopped) as error:
             message.reply.fail(error)
 
     def leave_behind(self) -> None:
