@@ -50,7 +50,14 @@ from meerkat.identifiers import (
 )
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
-from meerkat.limits import DEFAULT_BACKOFF, DEFAULT_LIMITS, Backoff, Limits
+from meerkat.limits import (
+    DEFAULT_BACKOFF,
+    DEFAULT_LIMITS,
+    KEEP_EVERYTHING,
+    Backoff,
+    Limits,
+    Retention,
+)
 from meerkat.outcomes import (
     Accepted,
     AcceptOutcome,
@@ -95,8 +102,8 @@ class ControlPlane:
     stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. A runtime of
     which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
     again, with None only to make room for others. ``drivers`` says which threads drive
-    runtimes. TypeError and ValueError for settings that
-    are none.
+    runtimes. What is past ``retention`` is cut down in the background. TypeError and ValueError
+    for settings that are none.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
     caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
@@ -119,6 +126,7 @@ class ControlPlane:
         stuck_after_s: float | None = STUCK_AFTER_S,
         passivate_after: float | None = PASSIVATE_AFTER_S,
         drivers: DriverThreads = DriverThreads.POOLED,
+        retention: Retention = KEEP_EVERYTHING,
     ) -> None:
         self._life = Life(
             lambda: RuntimeSupervisor.start(
@@ -134,6 +142,7 @@ class ControlPlane:
                 stuck_after_s=stuck_after_s,
                 passivate_after=passivate_after,
                 drivers=drivers,
+                retention=retention,
             )
         )
 

@@ -14,6 +14,7 @@ from attrs import define, field
 
 from actors.clock import Clock, Timers
 from actors.runs import RunBase
+from meerkat.identifiers import RunId
 
 LOOKS_PER_BOUND: Final = 4
 """How often a run is looked at within the time after which it counts as stuck."""
@@ -33,7 +34,7 @@ class Watched:
 class RunWatch:
     """The runs in hand of one control plane. Thread-safe.
 
-    ``stuck_after_s`` is in seconds; None watches nothing.
+    ``stuck_after_s`` is in seconds; with None no run is looked at.
     """
 
     def __init__(self, clock: Clock, timers: Timers, stuck_after_s: float | None) -> None:
@@ -46,12 +47,10 @@ class RunWatch:
 
     def begin(self, run: RunBase, tell: Callable[[str], None]) -> None:
         """Watch a run; ``tell`` is given what there is to say when it is stuck."""
-        if self._stuck_after_s is None:
-            return
         with self._lock:
             self._watched[run] = Watched(run, tell, self._clock.monotonic())
             looking, self._looking = self._looking, True
-        if not looking:
+        if not looking and self._stuck_after_s is not None:
             self._look_later(self._stuck_after_s)
 
     def sign(self, run: RunBase) -> None:
@@ -63,6 +62,10 @@ class RunWatch:
     def end(self, run: RunBase) -> None:
         """A run is over."""
         self._watched.pop(run, None)
+
+    def in_hand(self) -> frozenset[RunId]:
+        """The runs that have begun and are not over."""
+        return frozenset(run.run_id for run in tuple(self._watched))
 
     def _look_later(self, stuck_after_s: float) -> None:
         self._timers.after(stuck_after_s / LOOKS_PER_BOUND, lambda: self._look(stuck_after_s))

@@ -26,6 +26,7 @@ from actors.journal import Journal
 from actors.passivation import Notes, Sweep
 from actors.pool import ActorPool, serving
 from actors.replies import OpenCalls
+from actors.retention import Means, Pruner
 from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
@@ -34,7 +35,14 @@ from actors.threaded import ActorThreads, DriverThreads
 from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
-from meerkat.limits import DEFAULT_BACKOFF, DEFAULT_LIMITS, Backoff, Limits
+from meerkat.limits import (
+    DEFAULT_BACKOFF,
+    DEFAULT_LIMITS,
+    KEEP_EVERYTHING,
+    Backoff,
+    Limits,
+    Retention,
+)
 from meerkat.outcomes import TerminationReason, terminated
 from meerkat.policy import DEFAULT_POLICY, PolicyTable
 from meerkat.store import RuntimeStore
@@ -101,6 +109,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         stuck_after_s: float | None = STUCK_AFTER_S,
         passivate_after: float | None = PASSIVATE_AFTER_S,
         drivers: DriverThreads = DriverThreads.POOLED,
+        retention: Retention = KEEP_EVERYTHING,
     ) -> None:
         super().__init__()
         if max_concurrent_runs < 1:
@@ -116,6 +125,8 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         ):
             if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
+        if not isinstance(retention, Retention):
+            raise TypeError(f"retention is a Retention, not {type(retention).__name__}")
         drivers = DriverThreads(drivers)
         clock = clock or SystemClock()
         timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
@@ -149,6 +160,15 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         if passivate_after is not None:
             leave, first = directory.passivate, directory.rested_since
             self._sweep = Sweep(clock, timers, passivate_after, leave=leave, first=first)
+        means = Means(
+            store=store,
+            clock=clock,
+            timers=timers,
+            threads=threads,
+            backoff=backoff,
+            in_hand=self._system.watch.in_hand,
+        )
+        self._pruner = Pruner(retention, means)
         store.acquire()
         self._stopped = False
 
@@ -160,6 +180,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             self._resume_unfinished()
             if self._sweep is not None:
                 self._sweep.start()
+            self._pruner.start()
         except BaseException:  # Pykka calls no other hook then
             self._shut_down(drain=False, timeout_s=0)
             raise
@@ -206,6 +227,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         self._stopped = True
         system = self._system
         system.calls.refuse()
+        self._pruner.stop(timeout_s=0)
         try:
             self._quiesce(drain=drain, timeout_s=timeout_s)
             self._end_operations()
@@ -219,6 +241,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
         system = self._system
         answers = system.journal.stop(system.grace_s)
+        answers = self._pruner.stop(system.grace_s) and answers
         system.timers.stop()
         answers = system.pool.stop(system.grace_s) and answers
         system.threads.stop()
