@@ -12,14 +12,14 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from attrs import evolve, frozen
 
 from actors.clock import Clock
 from actors.directory import Directory
 from actors.let_go import LetGo
-from actors.operation_log import OperationLog
+from actors.operation_log import Keep, OperationDesk, OperationLog
 from actors.replies import OpenCalls
 from actors.run_places import RunThreads
 from meerkat.bindings import SessionRuntimeBindings
@@ -41,9 +41,6 @@ PROCESS_ENDED: Final = "process ended"
 TERMINATE_ATTEMPTS: Final = 3
 """Times a store is asked to record how a session's operations ended: one failure passes."""
 
-Keep: TypeAlias = Callable[[LogicalRuntimeId, SessionId, RuntimeEpochId], None]
-"""Is told that an operation of an epoch has begun."""
-
 
 @frozen(kw_only=True)
 class RegistryMaker:
@@ -55,8 +52,12 @@ class RegistryMaker:
     directory: Directory
     calls: OpenCalls
 
+    def desk(self, keep: Keep) -> OperationDesk:
+        """What the logs of all epochs share."""
+        return OperationDesk(self.clock.now, self.directory, self.calls, keep)
+
     def make(
-        self, runtime_id: LogicalRuntimeId, head: RuntimeHead, keep: Keep
+        self, runtime_id: LogicalRuntimeId, head: RuntimeHead, desk: OperationDesk
     ) -> SessionRuntimeBindings:
         """The bindings of the head's epoch; StoreError, RecoveryCorruption.
 
@@ -64,23 +65,20 @@ class RegistryMaker:
         """
         if head.session_id is None or head.epoch_id is None:
             raise ValueError(f"runtime {runtime_id} has no epoch")
-        known = head.feed_watermark or head.live_operations
-        stored = self.stored(runtime_id, head) if known else None
-        began = partial(keep, runtime_id, head.session_id, head.epoch_id)
-        log = OperationLog(runtime_id, head.epoch_id, self.directory, self.calls, began)
-        registry = OpsLifecycleRegistry.recover(
-            records=stored.operations if stored else (),
-            entries=stored.feed if stored else (),
-            watermark=head.feed_watermark,
-            live=stored.live if stored else (),
-            now=self.clock.now,
+        registry = OpsLifecycleRegistry.of_host(
+            OperationLog(desk, runtime_id, head.session_id, head.epoch_id),
             operations_max=self.limits.operations_live_max,
             finished_max=self.limits.operations_kept_max,
             feed_max=self.limits.feed_entries_max,
-            recorder=log.record,
-            observer=log.observe,
-            begun=log.begun,
         )
+        if head.feed_watermark or head.live_operations:
+            stored = self.stored(runtime_id, head)
+            registry.restore(
+                records=stored.operations if stored else (),
+                entries=stored.feed if stored else (),
+                watermark=head.feed_watermark,
+                live=stored.live if stored else (),
+            )
         cursors = EpochCursorState()
         cursors.advance_through(head.cursors)
         return SessionRuntimeBindings(
@@ -101,6 +99,7 @@ class BindingsTable:
 
     def __init__(self, maker: RegistryMaker, threads: RunThreads) -> None:
         self._maker = maker
+        self._desk = maker.desk(self._began)
         self._threads = threads
         self._lock = threading.Lock()
         self._bindings: dict[LogicalRuntimeId, SessionRuntimeBindings] = {}
@@ -152,7 +151,7 @@ class BindingsTable:
 
     def _make(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
         """Make them, with the cursors that somebody still holds."""
-        made = self._maker.make(runtime_id, head, self._began)
+        made = self._maker.make(runtime_id, head, self._desk)
         with self._lock:
             cursors = self._let_go.cursors(made.epoch_id)
         if cursors is None:

@@ -65,6 +65,7 @@ class DriverActor(PooledActor):
         "_hold",
         "_in_flight",
         "_stash",
+        "_ticket",
         "coming_back",
         "cut_short",
         "epochs_ending",
@@ -80,7 +81,6 @@ class DriverActor(PooledActor):
         "seat",
         "stopping",
         "system",
-        "ticket",
         "unavailable",
         "unregistering",
     )
@@ -91,7 +91,7 @@ class DriverActor(PooledActor):
         self.runtime_id = runtime_id
         self.executor: Executor | None = system.executor
         self.seat = Seat(system, runtime_id, self.tell)
-        self.ticket = Ticket(_NO_HEAD)
+        self._ticket: Ticket | None = None
         self.unavailable: MeerkatError | None = None
         self.quiesce: m.Quiesce | None = None
         # Most runtimes never have any of these: replaced, not added to, so that none is shared.
@@ -183,6 +183,13 @@ class DriverActor(PooledActor):
         if reply is not None:
             self.ticket.answered(self.system.clock.now(), reply, error=error)
 
+    @property
+    def ticket(self) -> Ticket:
+        """What was decided since the last ticket left; a runtime at rest has none."""
+        if self._ticket is None:
+            self._ticket = Ticket(_NO_HEAD if self.memory is None else self.memory.head)
+        return self._ticket
+
     # --- deciding -----------------------------------------------------------------------
 
     def decide(
@@ -194,8 +201,9 @@ class DriverActor(PooledActor):
         """Decide one command and take it into memory; its effects wait for the commit."""
         memory, now = self.loaded(), self.system.clock.now()
         transition = kernel.decide(memory, command, now)
+        ticket = self.ticket  # which is to know what the memory was before
         memory.apply(transition)
-        self.ticket.decided(transition, now, reply, answer(transition) if answer else None)
+        ticket.decided(transition, now, reply, answer(transition) if answer else None)
         return transition
 
     def loaded(self) -> RuntimeMemory:
@@ -233,7 +241,7 @@ class DriverActor(PooledActor):
         loaded = load(self.system, self.runtime_id, note, attached=attached)
         self.system.notes.drop(self.runtime_id)
         self._fence, self._claimed = loaded.fence, False
-        self.ticket = Ticket(loaded.head, self.ticket.steps)
+        self._ticket = Ticket(loaded.head, self.ticket.steps)
         self.system.events.begin(self.runtime_id, loaded.fence)
         self.seat.note_all(loaded.memory.ledger.active())
         self.feed_moved = True
@@ -257,20 +265,20 @@ class DriverActor(PooledActor):
 
     @property
     def _busy(self) -> bool:
-        return self._in_flight is not None or bool(self.ticket.steps) or self._doomed is not None
+        waits = self._ticket is not None and bool(self._ticket.steps)
+        return self._in_flight is not None or waits or self._doomed is not None
 
     def _flush(self) -> None:
         """Send the ticket if nothing is on its way; one that writes nothing leaves at once."""
-        while self.ticket.steps and self._in_flight is None and self._doomed is None:
-            ticket, memory = self.ticket, self.memory
+        while self._in_flight is None and self._doomed is None:
+            ticket, self._ticket, memory = self._ticket, None, self.memory
+            if ticket is None or not ticket.steps:
+                return
             if memory is not None:
                 self._note_cursors(memory, ticket)
-                self.ticket = Ticket(memory.head)
                 if ticket.commit.writes or (ticket.commit.tells and not self._claimed):
                     self._send(ticket)
                     return
-            else:
-                self.ticket = Ticket(_NO_HEAD)
             self._release(ticket)
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
@@ -313,7 +321,7 @@ class DriverActor(PooledActor):
         self.memory = None
         if self._in_flight is not None:
             return  # where it leads to decides what the store will say
-        stranded, self.ticket = self.ticket, Ticket(_NO_HEAD)
+        stranded, self._ticket = self.ticket, None
         said = StoreError(f"not attempted, as what came before it failed: {error}")
         said.__cause__ = error
         if isinstance(error, ControlPlaneStopped):

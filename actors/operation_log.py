@@ -8,7 +8,8 @@ by the driver, which may have the runtime go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from datetime import datetime
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
@@ -17,7 +18,7 @@ from actors.directory import Directory
 from actors.replies import OpenCalls, Reply, refuse_deadlock, wait_for
 from meerkat.completion_feed import FeedEntry
 from meerkat.events import EventCode, OperationEvent
-from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId
+from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId, SessionId
 from meerkat.operations import OperationRecord, OperationStep
 from meerkat.ops_snapshot import OperationRow
 
@@ -30,18 +31,32 @@ _CODES: Final[Mapping[OperationStep, EventCode]] = {
 """Steps of a live operation that are told → how. An end is always told."""
 
 
+Keep: TypeAlias = Callable[[LogicalRuntimeId, SessionId, RuntimeEpochId], None]
+"""Is told that an operation of an epoch has begun: from now on the plane needs the registry."""
+
+
 @frozen(eq=False)
-class OperationLog:
-    """The recorder and observer of one epoch's registry. Thread-safe.
+class OperationDesk:
+    """What the logs of a plane share."""
 
-    ``keep`` is called when an operation has begun: from now on the plane needs the registry.
-    """
-
-    runtime_id: LogicalRuntimeId
-    epoch_id: RuntimeEpochId
+    now: Callable[[], datetime]
     directory: Directory
     calls: OpenCalls
-    keep: Callable[[], None]
+    keep: Keep
+
+
+@frozen(eq=False)
+class OperationLog:
+    """The host of one epoch's registry: its recorder and observer. Thread-safe."""
+
+    desk: OperationDesk
+    runtime_id: LogicalRuntimeId
+    session_id: SessionId
+    epoch_id: RuntimeEpochId
+
+    def now(self) -> datetime:
+        """The time in UTC."""
+        return self.desk.now()
 
     def record(self, record: OperationRecord, entry: FeedEntry | None) -> None:
         """Have an end stored; it is durable on return.
@@ -54,8 +69,8 @@ class OperationLog:
         refuse_deadlock(_CALL)  # before anything is sent: what is refused has not happened
         row = OperationRow(epoch_id=self.epoch_id, seq=entry.seq, record=record)
         reply: Reply[None] = Reply()
-        self.calls.opened_by_run(reply)
-        self.directory.deliver(self.runtime_id, m.RecordOperation(row, reply))
+        self.desk.calls.opened_by_run(reply)
+        self.desk.directory.deliver(self.runtime_id, m.RecordOperation(row, reply))
         wait_for(reply, _CALL, None)
 
     def observe(self, record: OperationRecord, step: OperationStep) -> None:
@@ -65,10 +80,10 @@ class OperationLog:
         if code is None or not record.kind.is_recorded:
             return
         event = OperationEvent(code, record.operation_id, record.status.value if ended else None)
-        self.directory.deliver(self.runtime_id, m.OperationMoved(event))
+        self.desk.directory.deliver(self.runtime_id, m.OperationMoved(event))
 
     def begun(self, record: OperationRecord) -> None:
         """Have it kept in mind: nobody waits, and the next process can tell that it is gone."""
-        self.keep()
+        self.desk.keep(self.runtime_id, self.session_id, self.epoch_id)
         if record.kind.is_recorded:
-            self.directory.deliver(self.runtime_id, m.OperationBegan(self.epoch_id, record))
+            self.desk.directory.deliver(self.runtime_id, m.OperationBegan(self.epoch_id, record))

@@ -85,21 +85,6 @@ class ActorPool:
             del actor  # an idle worker keeps nobody
 
 
-class _Flag:
-    """What Pykka asks of an actor's ``threading.Event``, which nobody waits for here."""
-
-    __slots__ = ("_on",)
-
-    def __init__(self) -> None:
-        self._on = False
-
-    def is_set(self) -> bool:
-        return self._on
-
-    def set(self) -> None:
-        self._on = True
-
-
 _NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
 """The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
 
@@ -107,17 +92,28 @@ _numbers: Final = count(1)
 
 
 class _PooledInbox:
-    """A mailbox that schedules its actor when there is mail and nobody runs it."""
+    """A mailbox that schedules its actor when there is mail and nobody runs it.
 
-    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_scheduled")
+    It knows, too, whether its actor has ended: what Pykka asks of an actor's
+    ``threading.Event``, for which nobody waits here.
+    """
+
+    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_scheduled", "_stopped")
 
     def __init__(self) -> None:
         self._mail = _NO_MAIL
         self._lock = threading.Lock()
         self._scheduled = False
         self._closed = False
+        self._stopped = False
         self._actor: PooledActor | None = None
         self._pool: ActorPool | None = None
+
+    def is_set(self) -> bool:
+        return self._stopped
+
+    def set(self) -> None:
+        self._stopped = True
 
     def bind(self, actor: PooledActor, pool: ActorPool) -> None:
         self._actor, self._pool = actor, pool
@@ -185,7 +181,7 @@ class PooledActor(pykka.Actor):
     def __init__(self, pool: ActorPool) -> None:  # sets what Pykka's sets, in less memory
         self.actor_urn = f"urn:meerkat:actor:{next(_numbers)}"
         self.actor_inbox = inbox = self._create_actor_inbox()
-        self.actor_stopped = cast("threading.Event", _Flag())
+        self.actor_stopped = cast("threading.Event", inbox)
         self._actor_ref = ActorRef(self)
         self._pool = pool
         inbox.bind(self, pool)

@@ -12,7 +12,9 @@ from concurrent.futures import Future
 from datetime import datetime
 from functools import cache
 from threading import Condition, Lock
-from typing import Final, Self
+from typing import Final, Protocol, Self
+
+from attrs import frozen
 
 from meerkat.completion_feed import FEED_MAX, FeedBatch, FeedEntry
 from meerkat.identifiers import OperationId
@@ -45,6 +47,38 @@ def _bounds(operations_max: int | None, finished_max: int, feed_max: int) -> Led
     return LedgerBounds(operations_max=operations_max, finished_max=finished_max, feed_max=feed_max)
 
 
+class RegistryHost(Protocol):
+    """Where a registry lives: what it calls, as OpsLifecycleRegistry says."""
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """Gives the time in UTC."""
+        ...
+
+    @property
+    def record(self) -> Recorder | None:
+        """Stores an end."""
+        ...
+
+    @property
+    def observe(self) -> Observer | None:
+        """Is told of steps."""
+        ...
+
+    @property
+    def begun(self) -> Callable[[OperationRecord], None] | None:
+        """Is told of an operation that was registered."""
+        ...
+
+
+@frozen(eq=False)
+class _Callables:
+    now: Callable[[], datetime]
+    record: Recorder | None
+    observe: Observer | None
+    begun: Callable[[OperationRecord], None] | None
+
+
 class OpsLifecycleRegistry:
     """The operations of one session. Thread-safe.
 
@@ -64,12 +98,9 @@ class OpsLifecycleRegistry:
 
     __slots__ = (
         "__weakref__",
-        "_begun",
         "_bounds",
+        "_host",
         "_made",
-        "_now",
-        "_observer",
-        "_recorder",
         "_retired_unused",
     )
 
@@ -84,13 +115,29 @@ class OpsLifecycleRegistry:
         observer: Observer | None = None,
         begun: Callable[[OperationRecord], None] | None = None,
     ) -> None:
-        self._now = now
+        self._host: RegistryHost = _Callables(now, recorder, observer, begun)
         self._bounds = _bounds(operations_max, finished_max, feed_max)
-        self._recorder = recorder
-        self._observer = observer
-        self._begun = begun
         self._made: OperationTurns | None = None
         self._retired_unused = False
+
+    @classmethod
+    def of_host(
+        cls,
+        host: RegistryHost,
+        *,
+        operations_max: int | None = None,
+        finished_max: int = FINISHED_MAX,
+        feed_max: int = FEED_MAX,
+    ) -> Self:
+        """A registry whose callables are methods of one object; many hosts have many of them."""
+        registry = cls(
+            now=host.now,
+            operations_max=operations_max,
+            finished_max=finished_max,
+            feed_max=feed_max,
+        )
+        registry._host = host
+        return registry
 
     @classmethod
     def recover(
@@ -126,10 +173,21 @@ class OpsLifecycleRegistry:
             observer=observer,
             begun=begun,
         )
+        registry.restore(records=records, entries=entries, watermark=watermark, live=live)
+        return registry
+
+    def restore(
+        self,
+        *,
+        records: Iterable[OperationRecord],
+        entries: Iterable[FeedEntry],
+        watermark: int = 0,
+        live: Iterable[OperationRecord] = (),
+    ) -> None:
+        """Fill a registry that nobody has seen yet, as :meth:`recover` does."""
         known, fed, begun_before = tuple(records), tuple(entries), tuple(live)
         if known or fed or watermark or begun_before:
-            registry._ledger.restore(known, fed, watermark, begun_before)
-        return registry
+            self._ledger.restore(known, fed, watermark, begun_before)
 
     def adopt(
         self, records: Iterable[OperationRecord], entries: Iterable[FeedEntry]
@@ -152,7 +210,8 @@ class OpsLifecycleRegistry:
     def _turns(self) -> OperationTurns:
         """The turns, made with the first step: most sessions have no operations."""
         if self._made is None:
-            made = OperationTurns(OperationLedger(self._bounds), self._recorder, self._observer)
+            host = self._host
+            made = OperationTurns(OperationLedger(self._bounds), host.record, host.observe)
             with _making:
                 made.is_retired = self._retired_unused
                 self._made = self._made or made
@@ -176,13 +235,13 @@ class OpsLifecycleRegistry:
             operation_id=operation_id,
             kind=kind,
             display_name=display_name,
-            created_at=self._now(),
+            created_at=self._host.now(),
         )
         with self._lock:
             self._turns.refuse_retired()
             self._ledger.add(record)
-        if self._begun is not None:
-            self._begun(record)
+        if self._host.begun is not None:
+            self._host.begun(record)
         return record
 
     def provisioning_succeeded(self, operation_id: OperationId) -> OperationRecord:
@@ -234,7 +293,11 @@ class OpsLifecycleRegistry:
 
         For operations that nobody works on any more, as their process has gone.
         """
-        outcome, at, given_up = OperationTerminated(reason=reason), self._now(), set(operation_ids)
+        outcome, at, given_up = (
+            OperationTerminated(reason=reason),
+            self._host.now(),
+            set(operation_ids),
+        )
 
         def decide() -> tuple[Fact, ...]:
             self._turns.refuse_retired()
@@ -255,7 +318,7 @@ class OpsLifecycleRegistry:
                 self._retired_unused = True
                 return ()
         outcome = OperationTerminated(reason=reason)
-        at = self._now()
+        at = self._host.now()
 
         def decide() -> tuple[Fact, ...]:
             ids = self._ledger.live_ids
@@ -357,7 +420,7 @@ class OpsLifecycleRegistry:
     def _advance(
         self, operation_id: OperationId, step: OperationStep, peer_handle: str | None = None
     ) -> OperationRecord:
-        at = self._now()
+        at = self._host.now()
 
         def take() -> OperationRecord:
             record = self._ledger.record(operation_id)
@@ -370,7 +433,7 @@ class OpsLifecycleRegistry:
     def _end(
         self, operation_id: OperationId, step: OperationStep, outcome: OperationOutcome
     ) -> OperationRecord:
-        at = self._now()
+        at = self._host.now()
 
         def decide() -> tuple[Fact, ...]:
             self._turns.refuse_retired()
