@@ -13,22 +13,39 @@ from store_builders import (
     R1,
     R2,
     R3,
+    START,
     batch,
     driver_over,
     ended,
     everything,
     live,
     prompt,
+    receipt,
     row_of,
     sql,
 )
 
-from meerkat import EpochCursorSnapshot, LogicalRuntimeId, RuntimeEpochId, RuntimeState
+from meerkat import (
+    EpochCursorSnapshot,
+    IdempotencyKey,
+    InputPhase,
+    LogicalRuntimeId,
+    RuntimeEpochId,
+    RuntimeState,
+)
+from meerkat.limits import Retention
 from meerkat.ops_snapshot import OperationRow
 from meerkat.store import RuntimeRow, SqliteStore
-from meerkat.store.rows import Columns, input_columns, operation_columns, runtime_columns
+from meerkat.store.rows import (
+    Columns,
+    input_columns,
+    operation_columns,
+    receipt_columns,
+    runtime_columns,
+)
 from meerkat.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from meerkat.store.sqlite import _WITH_WORK
+from meerkat.store.sqlite_prune import _FORGET_RUNS, _WHOLE
 
 EPOCH, EARLIER = RuntimeEpochId.new(), RuntimeEpochId.new()
 COLUMNS_OF_1 = 9
@@ -206,3 +223,56 @@ def test_a_row_knows_whether_it_has_news() -> None:
     assert evolve(known(R1), live_operations=1).has_news
     for gone in (RuntimeState.STOPPED, RuntimeState.DESTROYED):
         assert not evolve(known(R1, 2), live_operations=1, state=gone).has_news
+
+
+def make_schema_2(path: Path) -> None:
+    """A file as the second schema left it: R1 has ended inputs, with and without a key."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    for statement in (*MIGRATIONS[1], *MIGRATIONS[2]):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 2")
+    insert(connection, "runtimes", runtime_columns(evolve(known(R1), next_admission_sequence=9)))
+    for number, key in ((3, "b"), (1, None), (2, "a"), (4, None)):
+        row = row_of(prompt(number, key), InputPhase.CONSUMED, number)
+        insert(connection, "inputs", input_columns(R1, row))
+    insert(connection, "inputs", input_columns(R1, row_of(prompt(5, "c"), sequence=5)))
+    insert(connection, "receipts", receipt_columns(R1, receipt(0, 1, 2, 3, 4)))
+    connection.close()
+
+
+def test_schema_2_is_read_as_it_is_and_pruned_once_migrated(path: Path) -> None:
+    make_schema_2(path)
+    store = SqliteStore(path)
+    read, before = everything(store), path.read_bytes()
+    listed = [s.input_id.value.int for s in store.page_terminal_inputs(R1).items]
+    assert listed == [1, 4, 2, 3]
+    assert path.read_bytes() == before
+    store.acquire()
+    assert everything(store) == read
+    step = store.prune(Retention(max_count=0), START)
+    assert (step.inputs, step.receipts) == (4, 1)
+    assert store.load_input_by_key(R1, IdempotencyKey("a")) is not None
+    assert [s.input_id.value.int for s in store.load_active_inputs(R1)] == [5]
+    store.close()
+
+
+def test_pruning_an_older_file_migrates_it_first(path: Path) -> None:
+    make_schema_2(path)
+    store = SqliteStore(path)
+    assert store.prune(Retention(max_count=0), START).inputs == 4
+    assert sql(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    store.close()
+
+
+def test_what_is_left_to_prune_is_found_without_what_was(path: Path) -> None:
+    store = SqliteStore(path)
+    store.commit(batch(R1))
+    plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {_WHOLE}", 0, 9)]
+    assert any("inputs_whole" in step for step in plan)
+    assert not any(step.startswith("SCAN") or "ORDER BY" in step for step in plan)
+    plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {_FORGET_RUNS}", "[]")]
+    assert any("inputs_by_id" in step for step in plan)
+    assert {step.split()[1] for step in plan if step.startswith("SCAN")} <= {"json_each", "named"}
+    store.close()
