@@ -276,6 +276,19 @@ _converter.register_structure_hook_func(subclasses_of(events.Event), _event_in)
 _converter.register_unstructure_hook_func(subclasses_of(events.Event), _event_out)
 
 
+@functools.cache
+def _without_input() -> Any:
+    cls = input_lifecycle.InputState
+    left_off = {**_overrides(cls), "input": override(omit=True)}
+    return make_dict_unstructure_fn(cls, _converter, **left_off)
+
+
+def to_stored_document(state: input_lifecycle.InputState) -> dict[str, Any]:
+    """The stored form of an input, as plain JSON values, without the input itself."""
+    version = {"stored_input_state_version": StoredInputState.CURRENT}
+    return {**version, **_without_input()(state)}
+
+
 # --- what is encoded most ---------------------------------------------------------------
 
 

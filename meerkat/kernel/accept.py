@@ -113,7 +113,8 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
             awake=head.awake or signal.should_wake,
         )
     story = input_taken_in(state, end)
-    states, tellings = (state,), (story,)
+    states: tuple[InputState, ...] = (state,)
+    tellings: tuple[Telling, ...] = (story,)
     if replaced:
         states, tellings = _with_replaced(replaced, decision, story, state, now)
     return Transition(

@@ -5,12 +5,11 @@ A row that cannot be read is RecoveryCorruption, naming the row: it is never ski
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import evolve
-
-from meerkat.codec import from_document, from_json, to_document, to_json
+from meerkat.codec import from_document, from_json, to_json, to_stored_document
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import DecodeError, RecoveryCorruption
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId, SessionId
@@ -43,6 +42,11 @@ def unsigned(number: int) -> int:
     return number if number >= 0 else number + _U64
 
 
+@functools.lru_cache(maxsize=1024)
+def _cursors_text(cursors: EpochCursorSnapshot) -> str:
+    return to_json(cursors).decode()
+
+
 def runtime_columns(row: RuntimeRow) -> Columns:
     """The columns of ``runtimes``."""
     return (
@@ -54,7 +58,7 @@ def runtime_columns(row: RuntimeRow) -> Columns:
         int(row.registered),
         signed(row.next_admission_sequence),
         dump(sorted(row.silent_intents)).decode() if row.silent_intents else _NO_INTENTS,
-        to_json(row.cursors).decode(),
+        _cursors_text(row.cursors),
         signed(row.feed_watermark),
         signed(row.live_operations),
         int(row.has_news),
@@ -106,7 +110,7 @@ def input_columns(runtime_id: LogicalRuntimeId, row: InputRow) -> Columns:
     it says: recovery then finds it among the active ones, and refuses it.
     """
     state, sequence = row.state, row.state.admission_sequence
-    document = to_document(state if state.input is None else evolve(state, input=None))
+    document = to_stored_document(state)
     settled = state.is_terminal and contradiction(state) is None
     return (
         runtime_id.value,
@@ -115,7 +119,7 @@ def input_columns(runtime_id: LogicalRuntimeId, row: InputRow) -> Columns:
         None if state.idempotency_key is None else state.idempotency_key.value,
         state.phase.value,
         document["terminal_outcome"]["outcome_type"] if settled else None,
-        dump({"stored_input_state_version": StoredInputState.CURRENT, **document}).decode(),
+        dump(document).decode(),
         None if row.payload is None else row.payload.decode(),
     )
 
