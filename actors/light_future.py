@@ -9,6 +9,7 @@ library's: what is replaced is the object that it locks, waits on and notifies.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
 from types import TracebackType
@@ -70,4 +71,4 @@ class LightFuture(Future[T], Generic[T]):
         self._result = None
         self._exception = None
         self._waiters = []
-        self._done_callbacks = []
+        self._done_callbacks: list[Callable[[Future[T]], object]] = []

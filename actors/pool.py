@@ -17,11 +17,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from queue import SimpleQueue
 from typing import Any, Final, Self, cast
 
 import pykka
 from pykka import ActorRef, ThreadingFuture
+
+from actors.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class ActorPool:
     """Worker threads that run actors which have mail. Thread-safe."""
 
     def __init__(self, workers: int) -> None:
-        self._ready: SimpleQueue[PooledActor | None] = SimpleQueue()
+        self._ready: WorkQueue[PooledActor] = WorkQueue()
         self._threads = [
             _Worker(target=self._work, name=f"meerkat-driver-{index}", daemon=True)
             for index in range(workers)
@@ -68,8 +69,7 @@ class ActorPool:
 
     def stop(self, timeout_s: float) -> bool:
         """End the workers once they have handled what is ready now; says whether all ended."""
-        for _ in self._threads:
-            self._ready.put(None)
+        self._ready.close()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout_s)

@@ -6,10 +6,12 @@ so that waiting costs no attempt.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+
+from actors.work_queue import WorkQueue
 
 
 class RunSlots:
@@ -47,15 +49,13 @@ class RunSlots:
 class RunThreads:
     """Daemon threads for host code, made on demand and kept. Thread-safe.
 
-    There is one for each task that is under way: a thread that host code does not return
-    is simply replaced.
+    There are as many as tasks are under way: a thread that host code does not return is
+    simply replaced.
     """
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._idle = 0
-        self._made = 0
+        self._tasks: WorkQueue[Callable[[], object]] = WorkQueue(self._one_more)
+        self._numbers = itertools.count(1)
         self._stopped = False
 
     def start(self, task: Callable[[], object]) -> None:
@@ -63,32 +63,20 @@ class RunThreads:
 
         Raises RuntimeError when a new thread cannot be had.
         """
-        with self._lock:
-            if self._stopped:
-                return
-            spare = self._idle > 0
-            if spare:
-                self._idle -= 1
-            else:
-                self._made += 1
-        if not spare:
-            name = f"meerkat-run-{self._made}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
-        self._tasks.put(task)
+        if not self._stopped:
+            self._tasks.put(task)
 
     def stop(self) -> None:
         """End the threads that are idle now, and the others when their task returns."""
-        with self._lock:
-            self._stopped = True
-            idle, self._idle = self._idle, 0
-        for _ in range(idle):
-            self._tasks.put(None)
+        self._stopped = True
+        self._tasks.close()
+
+    def _one_more(self) -> None:
+        name = f"meerkat-run-{next(self._numbers)}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
+        self._tasks.arrived()
         while (task := self._tasks.get()) is not None:
             task()
             del task  # nothing of it is kept until the next one comes
-            with self._lock:
-                if self._stopped:
-                    return
-                self._idle += 1

@@ -1,0 +1,95 @@
+"""Work queue: work for threads that sleep while there is none.
+
+Waking a thread costs more than most of the work here, and one that wakes has to win the
+interpreter lock first. So one is woken at a time: what comes meanwhile waits for it, and
+whoever takes work and leaves some behind wakes the next. A burst costs one wake-up, and work
+that blocks its thread holds up nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class WorkQueue(Generic[T]):
+    """Work in the order it came. Thread-safe.
+
+    ``more_threads`` is called when work waits and no thread sleeps: it starts one that begins
+    with :meth:`arrived`. It may raise, and then there are no more to be had.
+    """
+
+    def __init__(self, more_threads: Callable[[], object] | None = None) -> None:
+        self._more_threads = more_threads
+        self._lock = threading.Lock()
+        self._work: deque[T] = deque()
+        self._asleep: list[threading.Lock] = []
+        self._one_comes = False
+        self._closed = False
+
+    def put(self, work: T) -> None:
+        """Have work done; what ``more_threads`` raises comes out if it was not taken."""
+        with self._lock:
+            self._work.append(work)
+            call = self._whom_to_call()
+        if call is None:
+            return
+        try:
+            call()
+        except BaseException:
+            with self._lock:
+                self._one_comes = False
+                if work not in self._work:
+                    return
+                self._work.remove(work)
+            raise
+
+    def arrived(self) -> None:
+        """A thread that was started is here."""
+        with self._lock:
+            self._one_comes = False
+
+    def get(self) -> T | None:
+        """The next work, once there is some; None when the queue is closed and empty."""
+        while True:
+            with self._lock:
+                if self._work:
+                    work = self._work.popleft()
+                    call = self._whom_to_call() if self._work else None
+                    break
+                if self._closed:
+                    return None
+                bell = threading.Lock()
+                bell.acquire()
+                self._asleep.append(bell)
+            bell.acquire()
+            self.arrived()
+        if call is not None:
+            self._call(call)
+        return work
+
+    def _whom_to_call(self) -> Callable[[], object] | None:
+        """How to get one more thread to work, unless one is on its way. The lock is held."""
+        if self._one_comes:
+            return None
+        call = self._asleep.pop().release if self._asleep else self._more_threads
+        self._one_comes = call is not None
+        return call
+
+    def _call(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except RuntimeError:  # no thread to be had: what waits is for those there are
+            self.arrived()
+
+    def close(self) -> None:
+        """Let the threads go, each once nothing is left for it."""
+        with self._lock:
+            self._closed = True
+            asleep, self._asleep = self._asleep, []
+        for bell in asleep:
+            bell.release()
