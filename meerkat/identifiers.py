@@ -13,7 +13,8 @@ from typing import Final, Self
 from uuid import UUID
 
 from attrs import frozen
-from uuid6 import uuid7
+
+from meerkat.minting import fresh_uuid
 
 NAMED_KEY_CHARS_MAX: Final = 512
 """Longest idempotency or supersession key, in characters."""
@@ -45,7 +46,7 @@ class UuidIdentifier:
     @classmethod
     def new(cls) -> Self:
         """Mint a fresh identifier (UUID version 7). Thread-safe."""
-        return cls(uuid7())
+        return cls(fresh_uuid())
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -57,17 +57,22 @@ class FrozenObject(dict[str, Any]):
     clear = pop = popitem = setdefault = update = _refuse
 
 
+_PLAIN: Final = frozenset({str, bool, type(None)})
+_OURS: Final = _PLAIN | {int, float, FrozenObject}
+"""What nobody can change, by its very type. Most values are, and a look-up is quick."""
+
+
 def own(value: Any, depth: int = 0) -> Any:
     """Copy the containers of a JSON value and freeze them, so that nobody can change ours.
 
     Lists and tuples become tuples, mappings frozen dicts. Nothing is checked: :func:`check` does
     that. What lies deeper than any legal document stays shared.
     """
-    if depth > JSON_DEPTH_MAX + 1:
+    if type(value) in _OURS or depth > JSON_DEPTH_MAX + 1:
         return value
     if isinstance(value, list | tuple):
         return tuple([own(item, depth + 1) for item in value])
-    if isinstance(value, Mapping):
+    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - the first is quick
         return FrozenObject({key: own(item, depth + 1) for key, item in value.items()})
     return value
 
@@ -92,7 +97,7 @@ def check(value: Any, where: str = "$", depth: int = 0) -> None:
     Lone surrogates are left to the encoder, which refuses them. Give ``depth=ENVELOPE`` for a
     whole document, whose values alone count against the limit.
     """
-    if value is None or isinstance(value, str | bool):
+    if type(value) in _PLAIN or isinstance(value, str | bool):
         return
     if isinstance(value, int | float):
         _check_number(value, where)
@@ -101,17 +106,26 @@ def check(value: Any, where: str = "$", depth: int = 0) -> None:
         raise ValueError(f"{where}: nested deeper than {JSON_DEPTH_MAX}")
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            check(item, f"{where}[{index}]" if depth < _NAMED_DEPTH else where, depth + 1)
-        return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ValueError(  # noqa: TRY004 - one error for all that JSON cannot carry
-                    f"{where}: a key is {type(key).__name__}, not a string"
-                )
-            check(item, f"{where}.{key[:40]}" if depth < _NAMED_DEPTH else where, depth + 1)
-        return
-    raise ValueError(f"{where}: {type(value).__name__} is not a JSON value")
+            if type(item) not in _PLAIN:
+                check(item, _place(where, f"[{index}]", depth), depth + 1)
+    elif isinstance(value, Mapping):
+        _check_object(value, where, depth)
+    else:
+        said = f"{where}: {type(value).__name__} is not a JSON value"
+        raise ValueError(said)  # noqa: TRY004 - one error for all that JSON cannot carry
+
+
+def _check_object(value: Mapping[Any, Any], where: str, depth: int) -> None:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            said = f"{where}: a key is {type(key).__name__}, not a string"
+            raise ValueError(said)  # noqa: TRY004 - as above
+        if type(item) not in _PLAIN:
+            check(item, _place(where, f".{key[:40]}", depth), depth + 1)
+
+
+def _place(where: str, name: str, depth: int) -> str:
+    return where + name if depth < _NAMED_DEPTH else where
 
 
 _UNCARRIED: Final = "text with a lone surrogate, which UTF-8 cannot carry"
