@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from meerkat.errors import InvalidInputTransition
 from meerkat.identifiers import CorrelationId, IdempotencyKey, InputId, RunId
 from meerkat.inputs import Durability, Input
 from meerkat.json_values import JsonValue, own
 from meerkat.policy import PolicyDecision
+from meerkat.renewal import renewer
 from meerkat.words import Word
 
 
@@ -140,6 +141,8 @@ class AbandonedOutcome(TerminalOutcome):
     reason: AbandonReason
 
 
+_CONSUMED: Final = ConsumedOutcome()
+
 _OUTCOME_PHASE: Final[Mapping[type[TerminalOutcome], InputPhase]] = {
     ConsumedOutcome: InputPhase.CONSUMED,
     SupersededOutcome: InputPhase.SUPERSEDED,
@@ -200,6 +203,9 @@ class InputState:
         return self.phase in TERMINAL
 
 
+_renewed: Final = renewer(InputState)
+
+
 def allows(state: InputState, step: InputStep) -> bool:
     """Can this step be taken, guards aside? Changes nothing."""
     return state.phase in TRANSITIONS[step]
@@ -223,7 +229,7 @@ def _steps(
         phase = after
     if phase in TERMINAL:
         changes["input"] = None
-    return evolve(state, phase=phase, history=tuple(history), updated_at=now, **changes)
+    return _renewed(state, phase=phase, history=tuple(history), updated_at=now, **changes)
 
 
 def _refuse(state: InputState, step: InputStep, reason: str) -> InvalidInputTransition:
@@ -244,7 +250,7 @@ def consume_on_accept(state: InputState, now: datetime, *, policy: PolicyDecisio
         InputStep.CONSUME_ON_ACCEPT,
         now,
         policy=policy,
-        terminal_outcome=ConsumedOutcome(),
+        terminal_outcome=_CONSUMED,
         reason="consume_on_accept",
     )
 
@@ -301,7 +307,7 @@ def mark_applied_pending_consumption(
 
 def consume(state: InputState, now: datetime, *, result: JsonValue = None) -> InputState:
     """End an applied input; the run's result stays with it."""
-    return _step(state, InputStep.CONSUME, now, terminal_outcome=ConsumedOutcome(), result=result)
+    return _step(state, InputStep.CONSUME, now, terminal_outcome=_CONSUMED, result=own(result))
 
 
 _AT_BOUNDARY: Final = (
@@ -321,8 +327,8 @@ def consume_at_boundary(
         _AT_BOUNDARY,
         now,
         last_boundary_sequence=sequence,
-        terminal_outcome=ConsumedOutcome(),
-        result=result,
+        terminal_outcome=_CONSUMED,
+        result=own(result),
     )
 
 
