@@ -128,6 +128,8 @@ def _consumed(state: InputState, now: datetime) -> InputState:
 def report_of(repairs: Iterable[Repair]) -> RecoveryReport:
     """Count what was done; one line for each kind of action that was taken."""
     counts = Counter(repairs)
+    if not counts:
+        return RecoveryReport()
     return RecoveryReport(
         inputs_recovered=counts.total(),
         inputs_requeued=sum(counts[repair] for repair in _COUNTS_AS_REQUEUED),

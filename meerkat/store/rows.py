@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from meerkat.codec import from_document, from_json, to_json, to_stored_document
-from meerkat.epoch import EpochCursorSnapshot
+from meerkat.epoch import AT_THE_START, EpochCursorSnapshot
 from meerkat.errors import DecodeError, RecoveryCorruption
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId, SessionId
 from meerkat.input_lifecycle import InputState, contradiction
@@ -26,6 +26,8 @@ from meerkat.stored_input import StoredInputState
 Columns = tuple[Any, ...]
 
 _NO_INTENTS: Final = "[]"
+_NOTHING_READ: Final = to_json(AT_THE_START).decode()
+"""Most rows say so, and are read without a parser."""
 _U64: Final = 2**64
 _I64_MAX: Final = 2**63 - 1
 
@@ -78,8 +80,10 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             fence=unsigned(fence),
             registered=bool((0, 1).index(registered)),
             next_admission_sequence=unsigned(sequence),
-            silent_intents=frozenset(_texts(intents)),
-            cursors=from_json(EpochCursorSnapshot, cursors),
+            silent_intents=frozenset(() if intents == _NO_INTENTS else _texts(intents)),
+            cursors=AT_THE_START
+            if cursors == _NOTHING_READ
+            else from_json(EpochCursorSnapshot, cursors),
             feed_watermark=unsigned(watermark),
             live_operations=unsigned(live),
         )
