@@ -1,7 +1,7 @@
 """Retention: cuts the past down in the background, a small step at a time.
 
 A step is one call of the store, on a thread of its own; between two of them commits go on,
-and the pause is longer than the step was, so that most of the disk stays theirs. No driver
+and the pause is as long as the step was, so that the disk stays theirs. No driver
 takes part: what has ended is in no driver's memory, and what is left of it says the same of
 its key, its id and its ending.
 """
@@ -33,8 +33,9 @@ PASS_EVERY_MAX_S: Final = 320.0
 PAUSE_MIN_S: Final = 0.005
 """Shortest pause between two steps."""
 
-PAUSE_PER_STEP: Final = 4.0
-"""A pause is this many times as long as the step before it: a fifth of the time is spent."""
+PAUSE_PER_STEP: Final = 1.0
+"""A pause is this many times as long as the step before it, its wait for other writers included:
+where much is written there are longer pauses."""
 
 
 @frozen(kw_only=True)
