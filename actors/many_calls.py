@@ -15,8 +15,8 @@ from meerkat.errors import CallTimedOut
 
 T = TypeVar("T")
 
-OUTSTANDING_MAX: Final = 2_048
-"""Messages without an answer: enough for the journal to have a full group always."""
+OUTSTANDING_MAX: Final = 512
+"""Messages without an answer: a full group of the journal's."""
 
 
 class ManyCalls(Generic[T]):

@@ -46,6 +46,7 @@ class Line:
 SIZES: Final = {
     "start-new": 100_000,
     "start-known": 100_000,
+    "start-uncollected": 100_000,
     "idle-memory": 50_000,
     "known-memory": 1_000_000,
     "recovery": 10_000,
@@ -65,6 +66,7 @@ LINES: Final = (
         "start-known", "start_s", "start of {size:,} known, a message each", "s", 10, 4, grows=True
     ),
     Line("start-known", "stop_s", "stop of all", "s", 10, 4, grows=True),
+    Line("start-uncollected", "start_s", "… registered, collector off", "s", grows=True),
     Line("idle-memory", "idle_bytes", "a live idle runtime", "KB", 8, 4, KB),
     Line("idle-memory", "after_one_input_bytes", "the same after one input", "KB", None, None, KB),
     Line("known-memory", "resident_bytes", "process, {size:,} known, 1 % live", "MB", 400, 250, MB),

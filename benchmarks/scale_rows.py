@@ -136,6 +136,12 @@ def start_known(count: int, folder: Path) -> Figures:
     return {"start_s": started - began, "stop_s": time.perf_counter() - started}
 
 
+def start_uncollected(count: int, folder: Path) -> Figures:
+    """The first of these again, with the collector off, as a host may have it at its start."""
+    gc.disable()
+    return start_new(count, folder)
+
+
 def idle_memory(count: int, folder: Path) -> Figures:
     """What a live runtime adds to the process: registered only, and after one input."""
     known = names(2 * count)
@@ -293,6 +299,7 @@ def coroutines_sqlite(count: int, folder: Path) -> Figures:
 ROWS: Final[Mapping[str, Callable[[int, Path], Figures]]] = {
     "start-new": start_new,
     "start-known": start_known,
+    "start-uncollected": start_uncollected,
     "idle-memory": idle_memory,
     "known-memory": known_memory,
     "recovery": recovery,
