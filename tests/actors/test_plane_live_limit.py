@@ -204,10 +204,12 @@ def test_a_stop_passes_whatever_is_at_its_limit(open_plane: OpenPlane) -> None:
     plane.register_many(["a", "b"])
     running = plane.submit("a", prompt())
     agent.next_call()
-    waiting = tell(plane, "b", m.RecoverRuntime(Reply()))
     assert isinstance(error_of(plane.submit("a", prompt()).accepted), Overloaded)
+    while live(plane) != {"a"}:
+        pass  # the other one is about to leave
     with pytest.raises(Overloaded):
         plane.submit("b", prompt())
+    waiting = tell(plane, "b", m.RecoverRuntime(Reply()))
     waiting.result(WAIT_S)
     decided(plane, "b").result(WAIT_S)
     assert plane.interrupt("a", "now")
