@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from peers.base import SESSIONS, Item, Peer, make_items
-from peers.catalogue import Entry
+from peers.catalogue import ENTRIES, Entry
 
 CALLERS: Final = 8
 PAUSE_S: Final = 0.002  # between two of those that find everything idle
@@ -32,15 +32,17 @@ class NotWhatItSays(Exception):
     """The measurement does not stand for what its row says."""
 
 
-def pipelined(peer: Peer, items: Sequence[Item]) -> float:
+def pipelined(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
     """Items a second, all offered without waiting."""
+    (peer,) = peers
     began = time.perf_counter()
     peer.pipelined(items)
-    return len(items) / (time.perf_counter() - began)
+    return [len(items) / (time.perf_counter() - began)]
 
 
-def callers(peer: Peer, items: Sequence[Item]) -> float:
+def callers(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
     """Items a second of 8 callers; each waits for the end of one and goes on."""
+    (peer,) = peers
     failures: list[Exception] = []
     start = threading.Barrier(CALLERS + 1)
 
@@ -65,27 +67,32 @@ def callers(peer: Peer, items: Sequence[Item]) -> float:
     seconds = time.perf_counter() - began
     if failures:
         raise failures[0]
-    return len(items) / seconds
+    return [len(items) / seconds]
 
 
-def one(peer: Peer, items: Sequence[Item]) -> float:
+def one(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
     """Items a second of one caller over one session."""
+    (peer,) = peers
     began = time.perf_counter()
     for item in items:
         peer.ingest_and_wait(item)
-    return len(items) / (time.perf_counter() - began)
+    return [len(items) / (time.perf_counter() - began)]
 
 
-def ingest(peer: Peer, items: Sequence[Item]) -> float:
-    """Milliseconds until an item is durably accepted, with nothing else to do; the median."""
-    taken = []
+def ingest(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
+    """Milliseconds until an item is durably accepted, with nothing else to do; the median.
+
+    The peers take turns, item by item: what the disk and the machine do meets them alike.
+    """
+    taken: list[list[float]] = [[] for _ in peers]
     for item in items:
-        time.sleep(PAUSE_S)
-        began = time.perf_counter()
-        accepted = peer.accept(item)
-        taken.append(time.perf_counter() - began)
-        peer.settle(accepted)
-    return statistics.median(taken) * 1000
+        for peer, of_peer in zip(peers, taken, strict=True):
+            time.sleep(PAUSE_S)
+            began = time.perf_counter()
+            accepted = peer.accept(item)
+            of_peer.append(time.perf_counter() - began)
+            peer.settle(accepted)
+    return [statistics.median(of_peer) * 1000 for of_peer in taken]
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,10 @@ class Job:
     unit: str
     items: int
     sessions: int
-    run: Callable[[Peer, Sequence[Item]], float]
+    run: Callable[[Sequence[Peer], Sequence[Item]], list[float]]
+    """A figure for the peer, and for the one beside it."""
+    beside: str | None = None
+    """The entry that is measured along with each, in the same process."""
 
 
 JOBS: Final = {
@@ -109,7 +119,9 @@ JOBS: Final = {
     ),
     "callers": Job("8 synchronous callers, 100 sessions", "items/s", 5_000, SESSIONS, callers),
     "one": Job("one session, one synchronous caller", "items/s", 2_500, 1, one),
-    "ingest": Job("durable ingest, everything idle: median", "ms", 300, SESSIONS, ingest),
+    "ingest": Job(
+        "durable ingest, everything idle: median", "ms", 300, SESSIONS, ingest, "raw-commit"
+    ),
 }
 
 
@@ -123,19 +135,25 @@ def items_of(job: str, entry: Entry, scale: float) -> int:
 def measure(entry: Entry, job: str, count: int, folder: Path) -> dict[str, Any]:
     """The figure of one peer at one job, and what was checked of it."""
     watched = watch_connections()
-    peer: Peer = entry.load()(folder)
+    peers: list[Peer] = [entry.load()(folder)]
+    if (beside := JOBS[job].beside) is not None:
+        (folder / beside).mkdir()
+        peers.append(ENTRIES[beside].load()(folder / beside))
     warm_up = min(WARM_UP_MAX, count)
     items = make_items(0, warm_up + count, JOBS[job].sessions)
     try:
-        JOBS[job].run(peer, items[:warm_up])
-        value = JOBS[job].run(peer, items[warm_up:])
+        JOBS[job].run(peers, items[:warm_up])
+        value, *of_beside = JOBS[job].run(peers, items[warm_up:])
         durability = sorted(set(modes(watched, folder)))
     finally:
-        peer.close()
+        for peer in peers:
+            peer.close()
     if not entry.weaker and not (durability and FULL_SYNC.issuperset(durability)):
         raise NotWhatItSays(f"journal_mode and synchronous are {durability}")
-    check_ran(peer, items)
-    return {"value": value, "items": count, "durability": durability}
+    for peer in peers:
+        check_ran(peer, items)
+    figure = {"value": value, "items": count, "durability": durability}
+    return figure | ({"beside": of_beside[0]} if of_beside else {})
 
 
 def check_ran(peer: Peer, items: Sequence[Item]) -> None:

@@ -20,6 +20,7 @@ class Figures:
 
     def __init__(self, results: Mapping[str, Any]) -> None:
         self._values: dict[tuple[str, str], dict[int, float]] = {}
+        self._beside: dict[tuple[str, str], dict[int, float]] = {}
         self._errors: dict[tuple[str, str], str] = {}
         for figure in results["figures"]:
             key = figure["job"], figure["name"]
@@ -27,6 +28,8 @@ class Figures:
                 self._errors[key] = figure["error"]
             else:
                 self._values.setdefault(key, {})[figure["round"]] = figure["value"]
+                if "beside" in figure:
+                    self._beside.setdefault(key, {})[figure["round"]] = figure["beside"]
 
     def names(self, job: str) -> list[str]:
         """Whoever was to be measured at this job, in the order of the catalogue."""
@@ -52,11 +55,17 @@ class Figures:
         ]
         return ["\n".join(found)] if found else []
 
+    def beside(self, job: str) -> list[float]:
+        """Of what was measured beside ours."""
+        return list(self._beside.get((job, OURS), {}).values())
+
     def ratios(self, job: str, above: str, below: str) -> list[float]:
-        """One over the other, round by round."""
-        if not self.values(job, above) or not self.values(job, below):
+        """One over the other, round by round; over what was beside it, if that is asked."""
+        by_its_side = below == JOBS[job].beside
+        if not self.values(job, above) or not (by_its_side or self.values(job, below)):
             return []
-        over, under = self._values[job, above], self._values[job, below]
+        over = self._values[job, above]
+        under = self._beside[job, above] if by_its_side else self._values[job, below]
         return [over[number] / under[number] for number in over if number in under]
 
 
@@ -110,18 +119,18 @@ def report(results: Mapping[str, Any], *, markdown: bool = False) -> str:
 
 def job_table(figures: Figures, job: str, names: Sequence[str]) -> Table:
     """Everybody's figure, and the ratio to it."""
-    unit = JOBS[job].unit
-    latency = unit == "ms"
-    table: Table = [("", unit, "range", "to a raw commit" if latency else "ours to it", "range")]
+    beside = JOBS[job].beside
+    head = "to the raw one" if beside else "ours to it"
+    table: Table = [("", JOBS[job].unit, "range", head, "range")]
     for name in names:
         values = figures.values(job, name)
         if not values:
             table.append((ENTRIES[name].label, figures.error(job, name), "", "", ""))
             continue
-        ratios = (
-            figures.ratios(job, name, "raw-commit") if latency else figures.ratios(job, OURS, name)
-        )
+        ratios = figures.ratios(job, name, beside) if beside else figures.ratios(job, OURS, name)
         table.append((ENTRIES[name].label, *spread(values), *spread(ratios, TIMES)))
+    if beside and figures.beside(job):
+        table.append((ENTRIES[beside].label, *spread(figures.beside(job)), "", ""))
     return table
 
 

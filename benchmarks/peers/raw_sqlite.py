@@ -27,6 +27,8 @@ SCHEMA = (
         PRIMARY KEY (session, run_id, sequence)
     ) WITHOUT ROWID""",
 )
+PAGE_BYTES = 4096
+FULL_LOG_PAGES = 1_000  # where SQLite begins to write over its log
 DIGEST = "0" * 64
 
 
@@ -90,13 +92,19 @@ class RawSqlite500(RawSqlite):
 
 
 class RawCommit(RawSqlite):
-    """One row of 500 bytes in one commit, in a table without any index."""
+    """One row of 500 bytes in one commit, in a table without any index.
+
+    Its log has been full once, as that of a peer is after the warm-up: to write over it is
+    faster than to make it grow, which these small commits would do all the time.
+    """
 
     COMPLETED = "SELECT count(*) FROM bodies"
     RUNS = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._connection.execute("CREATE TABLE filling (body TEXT)")
+        self._write("INSERT INTO filling VALUES (?)", [("x" * PAGE_BYTES,)] * FULL_LOG_PAGES)
         self._connection.execute("CREATE TABLE bodies (body TEXT)")
 
     def accept(self, item: Item) -> Item:
