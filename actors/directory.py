@@ -121,7 +121,8 @@ class Directory:
                 self._passivated(driver)
             else:
                 self._resting.add(driver)
-            self._resume_more()
+            if self._unfinished:
+                self._resume_more()
 
     def wakes(self, driver: Resident) -> None:
         """Something is asked of a driver at rest."""

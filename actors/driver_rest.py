@@ -39,13 +39,17 @@ def is_needed(driver: DriverActor) -> bool:
 
 
 def can_rest(driver: DriverActor, memory: RuntimeMemory) -> bool:
-    """Can all that this driver knows be had again? Nothing of it is on its way to the disk."""
-    head = memory.head
-    busy = head.run is not None or bool(head.held) or memory.runnable or driver.seat.has_claim
-    asked = driver.quiesce is not None or bool(driver.unregistering) or bool(driver.coming_back)
-    if busy or asked or memory.ledger.has_ephemeral:
+    """Can all that this driver knows be had again?
+
+    Asked when nothing of it is on its way to the disk, and all that can be started has been.
+    """
+    head, ledger = memory.head, memory.ledger
+    if head.run is not None or head.held or driver.seat.has_claim or ledger.has_ephemeral:
         return False
-    return driver.system.notes.has_room_for(len(memory.host_events))
+    if driver.quiesce is not None or driver.unregistering or driver.coming_back:
+        return False
+    ids = memory.host_events
+    return not ids or driver.system.notes.has_room_for(len(ids))
 
 
 def leave_behind(driver: DriverActor) -> None:

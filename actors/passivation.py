@@ -113,9 +113,8 @@ class Resting:
         return len(self._since)
 
     def add(self, driver: Resident) -> None:
-        """It has come to rest."""
+        """It has come to rest, and was not at rest before."""
         self._since[driver] = self._clock.monotonic()
-        self._since.move_to_end(driver)
         driver.resting = True
 
     def remove(self, driver: Resident) -> None:
