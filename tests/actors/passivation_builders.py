@@ -18,6 +18,11 @@ def is_live(plane: ControlPlane, runtime_id: str) -> bool:
     return LogicalRuntimeId(runtime_id) in system_of(plane).directory
 
 
+def driver_of(plane: ControlPlane, runtime_id: str) -> Any:
+    """The actor that drives a live runtime."""
+    return system_of(plane).directory._drivers[LogicalRuntimeId(runtime_id)].actor_inbox._actor
+
+
 def live(plane: ControlPlane) -> set[str]:
     return {str(runtime_id) for runtime_id in tuple(system_of(plane).directory._drivers)}
 

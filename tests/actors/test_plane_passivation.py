@@ -33,6 +33,7 @@ from plane_builders import (
     prompt,
     request,
     result_of,
+    system_of,
     tell,
 )
 from plane_stores import BrokenOnce, FrozenDisk
@@ -40,7 +41,14 @@ from plane_stores import BrokenOnce, FrozenDisk
 from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
-from meerkat import InputPhase, RunContext, RunId, RuntimeEventEnvelope, RuntimeState
+from meerkat import (
+    InputPhase,
+    LogicalRuntimeId,
+    RunContext,
+    RunId,
+    RuntimeEventEnvelope,
+    RuntimeState,
+)
 from meerkat.errors import ApplyFailed, InvalidState, RuntimeNotFound, StoreError
 from meerkat.events import ProjectionEvent
 from meerkat.limits import Backoff, Limits
@@ -397,6 +405,21 @@ def test_a_late_reader_is_told_of_no_gap_that_is_none(
         plane.publish_event(host_event())
         told = events.next_within(WAIT_S)
         assert (code_of(told), told.sequence) == ("runtime.projection_emitted", last + 2)
+
+
+def test_a_window_that_is_empty_takes_no_memory(open_plane: OpenPlane, clock: FakeClock) -> None:
+    plane = open_plane(clock=clock, limits=Limits(events_per_process_max=2))
+    plane.register_many(["a", "b"])
+    hub, name = system_of(plane).events, LogicalRuntimeId("a")
+    subscription = plane.subscribe("a")
+    passivate(plane, clock, "a")
+    for _ in range(3):
+        plane.ingest("b", operation())
+    assert name in hub._logs  # somebody may read on
+    subscription.close()
+    assert name not in hub._logs
+    settle(plane, "a")
+    assert name in hub._logs
 
 
 def test_a_late_result_is_told_of_all_the_same(open_plane: OpenPlane, clock: FakeClock) -> None:

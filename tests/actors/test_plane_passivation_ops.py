@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from operation_builders import CHILD, SLOT, TOOL, registered
-from passivation_builders import Watched, is_live, passivate, settle
+from passivation_builders import Watched, driver_of, is_live, passivate, settle
 from plane_builders import (
     Agent,
     Called,
@@ -23,7 +23,9 @@ from plane_builders import (
 )
 
 from actors import ControlPlane
+from actors import messages as m
 from meerkat import OperationId, RunContext, SessionId
+from meerkat.events import EventCode, OperationEvent
 from meerkat.operation_errors import OwnerRetired
 from meerkat.operations import OperationKind, OperationStatus
 from meerkat.store import SqliteStore
@@ -143,6 +145,21 @@ def test_a_step_of_an_operation_is_told(plane: ControlPlane, clock: FakeClock) -
         bindings.ops_lifecycle.provisioning_succeeded(operation_id)
         assert [str(each.event.code) for each in events_until(events, "operation.started")]
     assert is_live(plane, RUNTIME)
+
+
+def test_a_step_that_comes_too_late_for_a_driver_is_told_by_the_next(
+    plane: ControlPlane, clock: FakeClock
+) -> None:
+    bindings = plane.prepare_bindings(SESSION)
+    operation_id = begun(bindings)
+    settle(plane, RUNTIME)
+    gone = driver_of(plane, RUNTIME)
+    passivate(plane, clock, RUNTIME)
+    late = OperationEvent(EventCode.OPERATION_PROGRESS, operation_id, None)
+    with plane.subscribe(RUNTIME) as events:
+        passivate(plane, clock, RUNTIME)
+        gone.tell(m.OperationMoved(late))
+        assert events_until(events, "operation.progress")[-1].event == late
 
 
 def test_a_cursor_that_moved_is_not_moved_back(plane: ControlPlane, clock: FakeClock) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pykka
 import pytest
+from passivation_builders import driver_of
 from plane_builders import (
     WAIT_S,
     Agent,
@@ -154,10 +155,6 @@ def threaded(open_plane: OpenPlane, agent: Agent) -> ControlPlane:
     plane = open_plane(agent, drivers=DriverThreads.THREADED)
     plane.register_many(["a", "b"])
     return plane
-
-
-def driver_of(plane: ControlPlane, runtime_id: str) -> Any:
-    return system_of(plane).directory._drivers[LogicalRuntimeId(runtime_id)].actor_inbox._actor
 
 
 def test_drivers_are_threading_actors_outside_of_pykkas_registry(threaded: ControlPlane) -> None:
