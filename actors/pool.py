@@ -213,8 +213,9 @@ class PooledActor(pykka.Actor):
 
     def take_turn(self) -> None:
         """Handle up to a quantum of messages. Called by a worker, one at a time."""
+        inbox = self._inbox
         for _ in range(MESSAGES_PER_TURN):
-            envelope = self._inbox.next_or_rest()
+            envelope = inbox.next_or_rest()
             if envelope is None:
                 return
             self._handle(envelope)

@@ -26,8 +26,10 @@ from meerkat.stored_input import StoredInputState
 Columns = tuple[Any, ...]
 
 _NO_INTENTS: Final = "[]"
-_NOTHING_READ: Final = to_json(AT_THE_START).decode()
+_NO_INTENTS_READ: Final = _NO_INTENTS.encode()  # JSON is written as text and read as bytes
+_NOTHING_READ: Final = to_json(AT_THE_START)
 """Most rows say so, and are read without a parser."""
+_NOTHING_SILENT: Final[frozenset[str]] = frozenset()
 _U64: Final = 2**64
 _I64_MAX: Final = 2**63 - 1
 
@@ -80,15 +82,21 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             fence=unsigned(fence),
             registered=bool((0, 1).index(registered)),
             next_admission_sequence=unsigned(sequence),
-            silent_intents=frozenset(() if intents == _NO_INTENTS else _texts(intents)),
-            cursors=AT_THE_START
-            if cursors == _NOTHING_READ
-            else from_json(EpochCursorSnapshot, cursors),
+            silent_intents=_intents(intents),
+            cursors=_cursors(cursors),
             feed_watermark=unsigned(watermark),
             live_operations=unsigned(live),
         )
     except (ValueError, TypeError) as error:
         raise RecoveryCorruption(f"runtime {runtime_id!r:.80}: {error}") from error
+
+
+def _cursors(stored: bytes) -> EpochCursorSnapshot:
+    return AT_THE_START if stored == _NOTHING_READ else from_json(EpochCursorSnapshot, stored)
+
+
+def _intents(stored: bytes) -> frozenset[str]:
+    return _NOTHING_SILENT if stored == _NO_INTENTS_READ else frozenset(_texts(stored))
 
 
 def runtime_id_of(text: str) -> LogicalRuntimeId:
