@@ -13,7 +13,6 @@ from actors import ControlPlane, DriverThreads
 from meerkat.limits import Backoff
 from meerkat.store import SqliteStore
 
-
 IN_BOTH_MODES = frozenset(
     {
         "test_plane_boundary_commits",

@@ -5,6 +5,7 @@ anybody can tell, and none in memory once nobody can.
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from plane_builders import (
 
 from actors import ControlPlane
 from actors import messages as m
-from meerkat import OperationId, RunContext, SessionId
+from meerkat import LogicalRuntimeId, OperationId, RunContext, SessionId
 from meerkat.events import EventCode, OperationEvent
 from meerkat.operation_errors import OwnerRetired
 from meerkat.operations import OperationKind, OperationStatus
@@ -145,6 +146,19 @@ def test_a_step_of_an_operation_is_told(plane: ControlPlane, clock: FakeClock) -
         bindings.ops_lifecycle.provisioning_succeeded(operation_id)
         assert [str(each.event.code) for each in events_until(events, "operation.started")]
     assert is_live(plane, RUNTIME)
+
+
+def test_an_operation_that_begins_is_noted_in_the_store(
+    plane: ControlPlane, clock: FakeClock, path: Path
+) -> None:
+    bindings = plane.prepare_bindings(SESSION)
+    passivate(plane, clock, RUNTIME)
+    registered(bindings)
+    settle(plane, RUNTIME)
+    plane.ingest(RUNTIME, operation())  # its commit comes behind that of the note
+    row = SqliteStore(path).load_runtime(LogicalRuntimeId(RUNTIME))
+    assert row is not None
+    assert row.live_operations == 1
 
 
 def test_a_step_that_comes_too_late_for_a_driver_is_told_by_the_next(

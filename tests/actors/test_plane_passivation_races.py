@@ -92,13 +92,13 @@ def numbers_told(events: Subscription) -> dict[str, list[int]]:
 def test_what_is_acknowledged_while_runtimes_come_and_go_is_there(
     open_plane: OpenPlane, path: Path, live_max: int, *, acted: bool
 ) -> None:
-    """Four threads, three runtimes, thousands of events; half of the inputs are waited for."""
+    """Four threads, three runtimes, hundreds of inputs; half of the inputs are waited for."""
     limits = Limits(
         live_runtimes_max=live_max, events_per_runtime_max=10**6, events_per_process_max=10**6
     )
     plane = open_plane(Agent() if acted else None, limits=limits, passivate_after=0.0001)
     plane.register_many(RUNTIMES)
-    flood = Flood(plane, 300 if acted else 75)
+    flood = Flood(plane, 150 if acted else 50)
     with plane.subscribe() as events:
         flood.perform(4)
         for handle in flood.handles if acted else ():
@@ -133,7 +133,7 @@ def test_one_subscription_sees_every_event_once(open_plane: OpenPlane, live_max:
     plane.register_many(RUNTIMES)
     with plane.subscribe("a") as events:
         handles = []
-        for count in range(150):
+        for count in range(80):
             handles.append(insist(plane.submit, "a", prompt(str(count))))
             insist(plane.ingest, "bc"[count % 2], operation())
         for each in handles:
@@ -146,7 +146,7 @@ def test_one_subscription_sees_every_event_once(open_plane: OpenPlane, live_max:
     numbers = [each.sequence for each in told]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     consumed = [each for each in told if str(each.event.code) == "input.consumed"]
-    assert len(consumed) == 150
+    assert len(consumed) == 80
 
 
 # --- beside a plane that never passivates -----------------------------------------------
