@@ -227,7 +227,6 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         self._stopped = True
         system = self._system
         system.calls.refuse()
-        self._pruner.stop(timeout_s=0)
         try:
             self._quiesce(drain=drain, timeout_s=timeout_s)
             self._end_operations()

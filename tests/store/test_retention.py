@@ -199,6 +199,15 @@ def test_a_run_that_has_a_contributor_in_flight_is_left_alone(
     assert everything(store) == before
 
 
+def test_a_receipt_stays_that_names_an_input_which_has_not_ended(store: RuntimeStore) -> None:
+    """Even one that waits again, and came without a payload."""
+    waiting = InputRow(row_of(prompt(2), sequence=2).state)
+    store.commit(
+        batch(R1, ended(1), waiting, receipts=(receipt(0, 1, 2),), next_admission_sequence=3)
+    )
+    assert prune_all(store, NONE_WHOLE) == (1, 0, 0)
+
+
 def test_a_run_that_is_spared_is_left_alone(store: RuntimeStore) -> None:
     """The host knows of runs whose inputs no store knows: those of ephemeral ones."""
     store.commit(batch(R1, ended(1), receipts=(receipt(0, 1),), next_admission_sequence=2))

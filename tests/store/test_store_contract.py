@@ -176,6 +176,24 @@ def test_pages_are_stable_and_whole(store: RuntimeStore) -> None:
     assert runtimes == ["a", R1.value, R2.value, "b", "c"]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_finished_inputs_are_listed_without_a_key_first_then_by_key(
+    store: RuntimeStore, limit: int
+) -> None:
+    keys = {5: "b", 3: None, 4: "a", 1: None, 2: "ä", 7: None, 6: "Z"}
+    rows = [row_of(prompt(number, key), InputPhase.CONSUMED) for number, key in keys.items()]
+    store.commit(batch(R1, *rows, row_of(prompt(99, "aa")), row_of(prompt(98))))
+    store.commit(batch(R2, row_of(prompt(50, "a"), InputPhase.CONSUMED)))
+    listed: list[int] = []
+    after: str | None = None
+    while len(listed) < len(rows):
+        page = store.page_terminal_inputs(R1, after=after, limit=limit)
+        listed += [state.input_id.value.int for state in page.items]
+        after = page.next
+        assert (after is None) == (len(listed) == len(rows))
+    assert listed == [3, 1, 7, 6, 4, 5, 2]
+
+
 def test_runtimes_with_work_are_registered_and_have_active_inputs(store: RuntimeStore) -> None:
     store.commit(batch(R2, row_of(prompt(1))))
     store.commit(batch(R1, row_of(prompt(1))))
