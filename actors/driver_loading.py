@@ -57,7 +57,8 @@ def load(
     take_up_operations(system, memory)
     head, now, recovery = memory.head, system.clock.now(), None
     lost = _lost(system, memory)
-    if row is not None and row.state is not RuntimeState.DESTROYED:
+    left = memory.ledger.active_count or head.row_is_stale
+    if left and row is not None and row.state is not RuntimeState.DESTROYED:
         recovery = kernel.decide(memory, recovery_of(system.store, memory), now)
         memory.apply(recovery)
         if note is not None:
