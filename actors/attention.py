@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from actors.light import LightCondition, LightEvent
 from meerkat.errors import RunCancelled, RunRefused
 from meerkat.runs import WakeReason
 
@@ -17,10 +18,10 @@ class Attention:
     """What one run is to know. Thread-safe."""
 
     def __init__(self) -> None:
-        self.cancelled = threading.Event()
+        self.cancelled: threading.Event = LightEvent()
         self.waits = False
         """Is the run waiting just now, by its own will?"""
-        self._changed = threading.Condition()
+        self._changed = LightCondition()
         self._steered = False
         self._work_waits = False
         self._ends_at_boundary = False

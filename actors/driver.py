@@ -12,7 +12,8 @@ from the store, which is the way every crash takes. What each message means is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import pykka
@@ -43,7 +44,9 @@ from meerkat.errors import (
 )
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.input_lifecycle import InputState
+from meerkat.inputs import Input
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
+from meerkat.loading import KnownInputs, known_input
 from meerkat.outcomes import TerminationReason, completion_of, terminated
 from meerkat.policy import Lane, Signal
 from meerkat.reports import RecoveryReport
@@ -64,6 +67,7 @@ class DriverActor(PooledActor):
         "_fence",
         "_hold",
         "_in_flight",
+        "_known",
         "_stash",
         "_ticket",
         "coming_back",
@@ -106,6 +110,7 @@ class DriverActor(PooledActor):
         self.epochs_ending = 0
         self.load_report: RecoveryReport | None = None
         self.memory: RuntimeMemory | None = None
+        self._known: KnownInputs | None = None
         self._fence = 0
         self._claimed = False
         self._in_flight: Ticket | None = None
@@ -189,6 +194,22 @@ class DriverActor(PooledActor):
         if self._ticket is None:
             self._ticket = Ticket(_NO_HEAD if self.memory is None else self.memory.head)
         return self._ticket
+
+    def before_turn(self, mail: Sequence[Any]) -> None:
+        """Ask the store about all inputs at once that are offered in this turn.
+
+        The answer holds until an input ends, and is known to the store alone.
+        """
+        offered = [each.input for each in mail if type(each) is m.Accept]
+        if len(offered) > 1 and self.memory is not None:
+            with suppress(StoreError, RecoveryCorruption):  # who asks for its own is answered
+                self._known = KnownInputs(self.system.store, self.runtime_id, offered)
+
+    def known(self, offered: Input) -> InputState | None:
+        """What the store remembers of an offered input; StoreError, RecoveryCorruption."""
+        if self._known is not None and offered in self._known:
+            return self._known.of(offered)
+        return known_input(self.system.store, self.runtime_id, offered)
 
     # --- deciding -----------------------------------------------------------------------
 
@@ -318,7 +339,7 @@ class DriverActor(PooledActor):
         """Drop the memory: what is not on disk did not happen. Then load afresh, in time."""
         self._doomed = error
         self.seat.clear()
-        self.memory = None
+        self.memory = self._known = None
         if self._in_flight is not None:
             return  # where it leads to decides what the store will say
         stranded, self._ticket = self.ticket, None
@@ -439,6 +460,7 @@ class DriverActor(PooledActor):
             return
         if self.memory is not None:
             self.memory.ledger.forget(state.input_id)
+            self._known = None
         self.system.completions.resolve(self.runtime_id, state.input_id, outcome)
 
     def ending_epoch(self, reply: Reply[Any], reason: str) -> Reply[Any]:

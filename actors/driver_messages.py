@@ -24,7 +24,7 @@ from meerkat.errors import (
 )
 from meerkat.events import EventCode
 from meerkat.input_lifecycle import InputState
-from meerkat.loading import known_input, recovery_of
+from meerkat.loading import recovery_of
 from meerkat.outcomes import Accepted, CompletionHandle, Deduplicated, Rejected, completion_of
 from meerkat.runtime_lifecycle import RuntimeState, RuntimeStep
 
@@ -47,7 +47,7 @@ def _accept(driver: DriverActor, message: m.Accept) -> None:
     offered, known = message.input, None
     in_memory = memory.ledger.get_by_key(offered.idempotency_key) or memory.ledger.get(offered.id)
     if memory.head.phase.admits and in_memory is None:
-        known = known_input(driver.system.store, driver.runtime_id, offered)
+        known = driver.known(offered)
     command = kernel.AcceptInput(offered, message.payload, known)
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, Self, cast
 
 import pykka
@@ -140,6 +140,13 @@ class _PooledInbox:
     def empty(self) -> bool:
         return not self._mail
 
+    def several(self, count: int) -> list[Any]:
+        """The next messages, up to ``count``, without taking them; none if only one waits."""
+        with self._lock:
+            if len(self._mail) <= 1:
+                return []
+            return [envelope.message for envelope in islice(self._mail, count)]
+
     def next_or_rest(self) -> Any | None:
         """The next message; None puts the mailbox to rest until there is mail again."""
         with self._lock:
@@ -214,13 +221,16 @@ class PooledActor(pykka.Actor):
     def take_turn(self) -> None:
         """Handle up to a quantum of messages. Called by a worker, one at a time."""
         inbox = self._inbox
+        mail = inbox.several(MESSAGES_PER_TURN)
+        if mail:
+            self.before_turn(mail)
         for _ in range(MESSAGES_PER_TURN):
             envelope = inbox.next_or_rest()
             if envelope is None:
                 return
             self._handle(envelope)
             if self.actor_stopped.is_set():
-                for left in self._inbox.close():
+                for left in inbox.close():
                     self.refuse(left)
                 return
         self._pool.schedule(self)
@@ -273,6 +283,9 @@ class PooledActor(pykka.Actor):
             envelope.reply_to.set_exception((type(dead), dead, None))
         else:
             self.on_dead_letter(envelope.message)
+
+    def before_turn(self, mail: Sequence[Any]) -> None:
+        """Several messages wait, to be handled in this turn. Must not raise."""
 
     def on_message_failed(self, message: Any, error: BaseException) -> None:
         """A message could not be handled. The actor lives on."""

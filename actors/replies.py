@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, Generic, TypeVar
 
-from actors.light_future import LightFuture
+from actors.light import LightFuture
 from actors.pool import on_worker
 from meerkat.errors import (
     CallTimedOut,

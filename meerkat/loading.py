@@ -7,7 +7,7 @@ does, with the first commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from meerkat.identifiers import InputId, LogicalRuntimeId, OperationId
@@ -92,10 +92,28 @@ def known_input(
     store: RuntimeStore | None, runtime_id: LogicalRuntimeId, offered: Input
 ) -> InputState | None:
     """What the store remembers of an offered input, by its key or its id."""
-    if store is None:
-        return None
-    if offered.idempotency_key is not None:
-        by_key = store.load_input_by_key(runtime_id, offered.idempotency_key)
-        if by_key is not None:
-            return by_key
-    return store.load_input(runtime_id, offered.id)
+    return None if store is None else KnownInputs(store, runtime_id, [offered]).of(offered)
+
+
+class KnownInputs:
+    """What the store remembers of inputs that are offered; it is asked once for all of them."""
+
+    __slots__ = ("_by_id", "_by_key", "_offered")
+
+    def __init__(
+        self, store: RuntimeStore, runtime_id: LogicalRuntimeId, offered: Sequence[Input]
+    ) -> None:
+        self._offered = {each.id for each in offered}
+        keys = [each.idempotency_key for each in offered if each.idempotency_key is not None]
+        states = store.load_known_inputs(runtime_id, [each.id for each in offered], keys)
+        self._by_id = {state.input_id: state for state in states}
+        self._by_key = {state.idempotency_key: state for state in states}
+
+    def __contains__(self, offered: Input) -> bool:
+        return offered.id in self._offered
+
+    def of(self, offered: Input) -> InputState | None:
+        """The input whose key one of those offered has, or else its id."""
+        key = offered.idempotency_key
+        by_key = None if key is None else self._by_key.get(key)
+        return by_key or self._by_id.get(offered.id)

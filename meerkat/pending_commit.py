@@ -47,7 +47,8 @@ class PendingCommit:
             self._add_inputs(transition)
         if transition.receipt is not None:
             self._receipts += (transition.receipt,)
-        self._add_operations(transition)
+        if transition.head is not self._head or transition.operations or transition.begun:
+            self._add_operations(transition)
         if transition.session is not None:
             self._session += (transition.session,)
         if not self._changed and transition.head is not self._head:

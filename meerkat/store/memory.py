@@ -192,6 +192,18 @@ class MemoryStore:
             input_id = shelf.keys.get(key)
             return None if input_id is None else shelf.inputs[input_id]
 
+    def load_known_inputs(
+        self,
+        runtime_id: LogicalRuntimeId,
+        input_ids: Sequence[InputId],
+        keys: Sequence[IdempotencyKey],
+    ) -> list[InputState]:
+        """The inputs that have one of these ids or keys, finished or not."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id, Shelf())
+            named = {*input_ids, *(shelf.keys[key] for key in keys if key in shelf.keys)}
+            return [shelf.inputs[each] for each in named if each in shelf.inputs]
+
     def load_boundary_receipt(
         self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
     ) -> RunBoundaryReceipt | None:

@@ -177,6 +177,15 @@ class RuntimeStore(Protocol):
         """The one input that claimed an idempotency key."""
         ...
 
+    def load_known_inputs(
+        self,
+        runtime_id: LogicalRuntimeId,
+        input_ids: Sequence[InputId],
+        keys: Sequence[IdempotencyKey],
+    ) -> list[InputState]:
+        """The inputs that have one of these ids or keys, finished or not, in any order."""
+        ...
+
     def load_boundary_receipt(
         self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
     ) -> RunBoundaryReceipt | None:

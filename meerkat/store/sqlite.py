@@ -40,6 +40,7 @@ from meerkat.store.sqlite_prune import look, write
 from meerkat.store.sqlite_readers import (
     INPUT,
     Readers,
+    known_input_rows,
     operation_rows,
     session_rows,
     terminal_input_rows,
@@ -269,6 +270,16 @@ class SqliteStore:
         statement = f"{INPUT} AND idempotency_key = ?"
         rows = self._readers.rows(statement, runtime_id.value, key.value)
         return input_of(rows[0]) if rows else None
+
+    def load_known_inputs(
+        self,
+        runtime_id: LogicalRuntimeId,
+        input_ids: Sequence[InputId],
+        keys: Sequence[IdempotencyKey],
+    ) -> list[InputState]:
+        """The inputs that have one of these ids or keys, finished or not."""
+        named = [str(each) for each in input_ids], [each.value for each in keys]
+        return [input_of(row) for row in known_input_rows(self._readers, runtime_id.value, *named)]
 
     def load_boundary_receipt(
         self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int

@@ -117,6 +117,25 @@ def session_rows(reader: Any, runtime_id: str) -> tuple[list[Any], bytes | None]
     return chunks, None if opaque is None else opaque[0]
 
 
+def known_input_rows(
+    readers: Readers, runtime_id: str, input_ids: list[str], keys: list[str]
+) -> list[Any]:
+    """The rows of inputs by id or key, each found through its index."""
+    ids, named = _filled_up(input_ids), _filled_up(keys)
+    parts, values = [], []
+    for column, texts in (("input_id", ids), ("idempotency_key", named)):
+        if texts:
+            parts.append(f"{INPUT} AND {column} IN ({', '.join('?' * len(texts))})")
+            values += [runtime_id, *texts]
+    return readers.rows(" UNION ALL ".join(parts), *values) if parts else []
+
+
+def _filled_up(texts: list[str]) -> list[str]:
+    """Repeat the last one up to a power of two: few texts of statements to prepare."""
+    wanted = 1 << (len(texts) - 1).bit_length() if texts else 0
+    return [*texts, *texts[-1:] * (wanted - len(texts))]
+
+
 def terminal_input_rows(reader: Any, runtime_id: str, after: str | None, limit: int) -> list[Any]:
     """Finished inputs behind one: in the order of the index that lists a runtime's inputs."""
     place = (None, 0)

@@ -1,4 +1,4 @@
-"""Light future: the standard future, with a condition only where somebody waits.
+"""Light: the standard future and event, with a condition only where somebody waits.
 
 A host may have a hundred thousand submissions under way, each with two futures, and most of
 them are looked at when they are done. A ``threading.Condition`` is eight objects for the
@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class _Condition:
+class LightCondition:
     """A lock, which becomes a ``threading.Condition`` on it once somebody waits."""
 
     __slots__ = ("_lock", "_waited_on")
@@ -52,10 +52,22 @@ class _Condition:
             self._waited_on = threading.Condition(self._lock)
         return self._waited_on.wait(timeout)
 
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until the predicate holds; says whether it does."""
+        return threading.Condition.wait_for(self, predicate, timeout)  # type: ignore[arg-type]
+
     def notify_all(self) -> None:
         """Wake whoever waits; the lock is held."""
         if self._waited_on is not None:
             self._waited_on.notify_all()
+
+
+class LightEvent(threading.Event):
+    """A standard event. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._cond = LightCondition()
+        self._flag = False
 
 
 class LightFuture(Future[T], Generic[T]):
@@ -66,7 +78,7 @@ class LightFuture(Future[T], Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._condition = _Condition()  # type: ignore[assignment]
+        self._condition = LightCondition()  # type: ignore[assignment]
         self._state = PENDING
         self._result = None
         self._exception = None
