@@ -101,5 +101,5 @@ def test_what_no_row_can_hold_is_refused(value: Any) -> None:
     state = InputState.of(PromptInput("hello"), NOW)
     for step in (_queue, _stage):
         state = step(state, None)
-    with pytest.raises(ValueError, match="JSON|integer"):
+    with pytest.raises(ValueError, match=r"JSON|integer"):
         to_stored_document(_consume(state, value))
