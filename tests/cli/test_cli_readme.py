@@ -12,6 +12,7 @@ from cli_support import ROOT, environment
 from actors.cli.inputs_file import LINE_BYTES_MAX, InputLine, read_lines
 from actors.cli.run import STOP_TIMEOUT_S
 from actors.cli.status import ExitStatus
+from actors.supervisor import PASSIVATE_AFTER_S
 from meerkat.limits import BATCH_INPUTS_MAX, DEFAULT_LIMITS, JSON_DEPTH_MAX
 
 README = (ROOT / "README.md").read_text()
@@ -84,6 +85,8 @@ def test_the_limits_are_the_real_ones() -> None:
         f"| {LINE_BYTES_MAX // 2**20} MiB |",
         f"| {DEFAULT_LIMITS.pending_inputs_max:,} |",
         f"| {DEFAULT_LIMITS.in_flight_max:,} |",
+        f"runtimes in memory | {DEFAULT_LIMITS.live_runtimes_max:,} |",
+        f"| {PASSIVATE_AFTER_S:.0f} s, `passivate_after=`",
         f"| {DEFAULT_LIMITS.max_attempts}, with",
         f"| {DEFAULT_LIMITS.crash_attempts_max} |",
         f"| {BATCH_INPUTS_MAX}; a prompt",
