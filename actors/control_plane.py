@@ -260,8 +260,8 @@ class ControlPlane:
         What cannot be offered at all (InputValidationFailed, Overloaded) is raised here;
         every other refusal is in both futures.
         """
-        accepted, completion = Reply[AcceptOutcome](), Handle()
-        accepted.add_done_callback(lambda accepted: _pass_on_error(accepted, completion))
+        accepted: Reply[AcceptOutcome] = Reply()
+        accepted.completion = completion = Handle()
         self._offer(runtime_id, input, accepted, completion)
         return Submission(accepted, completion)
 
@@ -516,9 +516,3 @@ def _checked_intents(intents: Iterable[str]) -> frozenset[str]:
 def _close_unread(subscribed: Future[Subscription]) -> None:
     if subscribed.exception() is None:
         subscribed.result().close()
-
-
-def _pass_on_error(accepted: Any, completion: CompletionHandle) -> None:
-    error = accepted.exception()
-    if error is not None and not completion.done():
-        completion.set_exception(error)

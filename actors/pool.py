@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any, Final, Self, cast
@@ -32,6 +32,11 @@ MESSAGES_PER_TURN: Final = 64
 
 class _Worker(threading.Thread):
     """A thread that runs actors: what waits on it for an actor waits for ever."""
+
+    actor: PooledActor | None = None
+    """Whose turn it is."""
+    then: Callable[[], None] | None = None
+    """What it does after the turn."""
 
 
 _serving: Final = threading.local()
@@ -77,12 +82,34 @@ class ActorPool:
 
     def schedule(self, actor: PooledActor) -> None:
         """Give an actor its turn."""
-        self._ready.put(actor)
+        worker = threading.current_thread()
+        self._ready.put(actor, mine=isinstance(worker, _Worker) and worker.actor is None)
+
+    def after_turn(self, call: Callable[[], None]) -> bool:
+        """Have this thread make a call after the turn it is in, which is not to raise.
+
+        False when it is no worker in a turn, or has other work: somebody else is to do it.
+        """
+        worker = threading.current_thread()
+        if not isinstance(worker, _Worker) or worker.actor is None or worker.then is not None:
+            return False
+        if self._ready.has_work or worker.actor.has_mail:
+            return False
+        worker.then = call
+        return True
 
     def _work(self) -> None:
+        worker = threading.current_thread()
+        if not isinstance(worker, _Worker):
+            raise TypeError("workers alone run actors")
         while (actor := self._ready.get()) is not None:
+            worker.actor = actor
             actor.take_turn()
             del actor  # an idle worker keeps nobody
+            worker.actor = None
+            call, worker.then = worker.then, None
+            if call is not None:
+                call()
 
 
 _NO_MAIL: Final[deque[Any]] = deque(maxlen=0)

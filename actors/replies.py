@@ -43,8 +43,12 @@ T = TypeVar("T")
 class Reply(LightFuture[T], Generic[T]):
     """A standard future that its waiter cannot cancel: the work goes on regardless."""
 
+    calls: OpenCalls | None = None
+    """Where it is noted, until it is settled."""
     brings_work_to: LogicalRuntimeId | None = None
     """Whose share of the calls in flight it counts for."""
+    completion: CompletionHandle | None = None
+    """Fails with it: there is no input whose end it could wait for."""
 
     def cancel(self) -> bool:
         """Refuse."""
@@ -53,6 +57,7 @@ class Reply(LightFuture[T], Generic[T]):
     def give(self, value: T) -> None:
         """Settle with a value; a reply that was settled by a stop stays as it is."""
         if not self.done():
+            self._close()
             settle(self.set_result, value)
 
     def pass_on(self, other: Reply[T]) -> None:
@@ -70,7 +75,16 @@ class Reply(LightFuture[T], Generic[T]):
     def fail(self, error: BaseException) -> None:
         """Settle with an error, as the control plane's callers are to see it."""
         if not self.done():
-            settle(self.set_exception, as_control_plane_error(error))
+            said = as_control_plane_error(error)
+            self._close()
+            settle(self.set_exception, said)
+            if self.completion is not None and not self.completion.done():
+                settle(self.completion.set_exception, said)
+
+    def _close(self) -> None:
+        """It takes no place any more: whoever is answered may call again at once."""
+        if self.calls is not None:
+            self.calls.closed(self)
 
 
 class Handle(LightFuture[CompletionOutcome], CompletionHandle):
@@ -146,11 +160,11 @@ class OpenCalls:
 
     def opened(self, reply: Reply[Any]) -> None:
         """Note a call of the control kind, which always passes."""
+        reply.calls = self
         self._open.add(reply)  # first, so that a stop that comes now finds it
         if self._refusing:
-            self._open.discard(reply)
+            self.closed(reply)
             raise ControlPlaneStopped
-        reply.add_done_callback(self._open.discard)
 
     def opened_within_limit(self, reply: Reply[Any], runtime_id: LogicalRuntimeId) -> None:
         """Note a call that brings work; Overloaded when too many are outstanding."""
@@ -160,27 +174,36 @@ class OpenCalls:
         share = SHARES_OF_THE_FREE * free
         if self._of_runtime.get(runtime_id, 0) >= share:
             raise Overloaded("in_flight_share", share)
-        self.opened(reply)
-        reply.brings_work_to = runtime_id
         with self._lock:
+            reply.brings_work_to = runtime_id
             self._of_runtime[runtime_id] = self._of_runtime.get(runtime_id, 0) + 1
-        reply.add_done_callback(self._share_given_back)
+        self.opened(reply)
 
-    def _share_given_back(self, reply: Any) -> None:
+    def closed(self, reply: Reply[Any]) -> None:
+        """A call is about to be settled."""
+        self._of_runs.discard(reply)
+        self._open.discard(reply)
+        if reply.brings_work_to is not None:
+            self._give_share_back(reply)
+
+    def _give_share_back(self, reply: Reply[Any]) -> None:
         with self._lock:
-            left = self._of_runtime[reply.brings_work_to] - 1
+            runtime_id, reply.brings_work_to = reply.brings_work_to, None
+            if runtime_id is None:
+                return
+            left = self._of_runtime[runtime_id] - 1
             if left:
-                self._of_runtime[reply.brings_work_to] = left
+                self._of_runtime[runtime_id] = left
             else:
-                del self._of_runtime[reply.brings_work_to]
+                del self._of_runtime[runtime_id]
 
     def opened_by_run(self, reply: Reply[Any]) -> None:
         """Note a call from a run, or about an operation: it passes while runs come to an end."""
+        reply.calls = self
         self._of_runs.add(reply)
         if self._ended:
-            self._of_runs.discard(reply)
+            self.closed(reply)
             raise ControlPlaneStopped
-        reply.add_done_callback(self._of_runs.discard)
 
     def refuse(self) -> None:
         """Take no more calls but those that bring what is under way to an end."""

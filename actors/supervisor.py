@@ -130,6 +130,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         drivers = DriverThreads(drivers)
         clock = clock or SystemClock()
         timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
+        pool = _POOLS[drivers]()
         directory = Directory(self._start_driver, clock, limits.live_runtimes_max)
         registries = RegistryMaker(
             store=store, clock=clock, limits=limits, directory=directory, calls=calls
@@ -141,8 +142,8 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             clock=clock,
             grace_s=grace_s,
             run_deadline_s=run_deadline_s,
-            journal=Journal(store),
-            pool=_POOLS[drivers](),
+            journal=Journal(store, pool.after_turn),
+            pool=pool,
             slots=RunSlots(max_concurrent_runs),
             threads=threads,
             loop=RunLoop(threads),

@@ -31,11 +31,15 @@ class WorkQueue(Generic[T]):
         self._one_comes = False
         self._closed = False
 
-    def put(self, work: T) -> None:
-        """Have work done; what ``more_threads`` raises comes out if it was not taken."""
+    def put(self, work: T, *, mine: bool = False) -> None:
+        """Have work done; what ``more_threads`` raises comes out if it was not taken.
+
+        ``mine``: this thread is about to look for work, so it needs nobody for one piece.
+        """
         with self._lock:
+            alone = not self._work
             self._work.append(work)
-            call = self._whom_to_call()
+            call = None if mine and alone else self._whom_to_call()
         if call is None:
             return
         try:
@@ -47,6 +51,11 @@ class WorkQueue(Generic[T]):
                     return
                 self._work.remove(work)
             raise
+
+    @property
+    def has_work(self) -> bool:
+        """Does work wait that nobody has taken?"""
+        return bool(self._work)
 
     def arrived(self) -> None:
         """A thread that was started is here."""

@@ -8,6 +8,7 @@ driver assigns.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, Self
 from uuid import UUID
@@ -228,4 +229,10 @@ class PolicyVersion:
 
 def as_runtime_id(value: LogicalRuntimeId | str) -> LogicalRuntimeId:
     """Take a runtime id as itself or as its text; TypeError and ValueError as above."""
-    return value if isinstance(value, LogicalRuntimeId) else LogicalRuntimeId(value)
+    if isinstance(value, LogicalRuntimeId):
+        return value
+    return _runtime_id(value) if type(value) is str else LogicalRuntimeId(value)
+
+
+_runtime_id: Final = functools.lru_cache(maxsize=4096)(LogicalRuntimeId)
+"""A host calls the same few runtimes by their text again and again."""
