@@ -16,6 +16,7 @@ from attrs import frozen
 
 from actors import messages as m
 from actors.clock import Clock
+from actors.collector import full_collections_put_off
 from actors.event_hub import Subscription
 from actors.executors import Executor, checked_executor
 from actors.life import Life
@@ -200,13 +201,14 @@ class ControlPlane:
 
         Each is committed on its own, many in one transaction of the store: where one is
         refused, which is raised, the others are registered all the same. ``timeout`` is for
-        all of them together.
+        all of them together. Full garbage collections are put off meanwhile.
         """
         known = [as_runtime_id(each) for each in runtime_ids]
         calls = ManyCalls[SessionRuntimeBindings]("register_many", self._life.system.clock, timeout)
-        for each in known:
-            calls.sent(self._register(each, SessionId.new()))
-        return calls.results()
+        with full_collections_put_off():
+            for each in known:
+                calls.sent(self._register(each, SessionId.new()))
+            return calls.results()
 
     def prepare_bindings(
         self, session_id: SessionId, *, timeout: float | None = None
