@@ -50,6 +50,9 @@ class WorkQueue(Generic[T]):
                 if work not in self._work:
                     return
                 self._work.remove(work)
+                call = self._whom_to_call() if self._work else None
+            if call is not None:
+                self._call(call)  # others relied on the thread that did not come
             raise
 
     @property
@@ -92,7 +95,7 @@ class WorkQueue(Generic[T]):
     def _call(self, call: Callable[[], object]) -> None:
         try:
             call()
-        except RuntimeError:  # no thread to be had: what waits is for those there are
+        except Exception:  # noqa: BLE001 - no thread to be had: who is there does what waits
             self.arrived()
 
     def close(self) -> None:
