@@ -114,7 +114,8 @@ class Journal:
 
     def _commit(self, batches: list[Batch]) -> list[MeerkatError | None]:
         try:
-            return list(self._store.commit_many(batches))
+            answers = self._store.commit_many(batches)
+            return [answer for _, answer in zip(batches, answers, strict=True)]
         except StoreError as error:
             return [error] * len(batches)
         except BaseException as error:

@@ -250,7 +250,7 @@ class PooledActor(pykka.Actor):
         inbox = self._inbox
         mail = inbox.several(MESSAGES_PER_TURN)
         if mail:
-            self.before_turn(mail)
+            self._prepare(mail)
         for _ in range(MESSAGES_PER_TURN):
             envelope = inbox.next_or_rest()
             if envelope is None:
@@ -261,6 +261,12 @@ class PooledActor(pykka.Actor):
                     self.refuse(left)
                 return
         self._pool.schedule(self)
+
+    def _prepare(self, mail: Sequence[Any]) -> None:
+        try:
+            self.before_turn(mail)
+        except BaseException:  # each message may still be handled for itself
+            logger.exception("%s could not prepare its turn", type(self).__name__)
 
     def _handle(self, envelope: Any) -> None:
         try:
@@ -312,7 +318,7 @@ class PooledActor(pykka.Actor):
             self.on_dead_letter(envelope.message)
 
     def before_turn(self, mail: Sequence[Any]) -> None:
-        """Several messages wait, to be handled in this turn. Must not raise."""
+        """Several messages wait, to be handled in this turn. What it raises is logged."""
 
     def on_message_failed(self, message: Any, error: BaseException) -> None:
         """A message could not be handled. The actor lives on."""

@@ -243,6 +243,27 @@ def test_one_bad_batch_does_not_fail_its_neighbours(open_plane: OpenPlane, path:
     assert disk.commits == 2
 
 
+def test_a_store_that_answers_for_too_few_batches_counts_as_unsure(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    class Silent(StoreProxy):
+        silent = False
+
+        def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+            answers = super().commit_many(batches)
+            silent, self.silent = self.silent, False
+            return answers[1:] if silent else answers
+
+    disk = Silent(SqliteStore(path))
+    plane = open_plane(store=disk)
+    plane.register("a")
+    disk.silent = True
+    offered = prompt(idempotency_key="k")
+    with pytest.raises(CommitUnknown):
+        plane.ingest("a", offered, timeout=WAIT_S)
+    assert not insist(lambda: plane.ingest("a", offered, timeout=WAIT_S)).is_accepted
+
+
 def test_what_was_decided_on_top_of_a_failed_commit_did_not_happen(
     open_plane: OpenPlane, path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,21 @@ def test_a_pooled_actor_is_an_ordinary_one_to_its_callers() -> None:
     with pytest.raises(pykka.ActorDeadError):
         ref.ask("late", timeout=WAIT_S)
     pool.stop(WAIT_S)
+
+
+def test_a_turn_that_cannot_be_prepared_is_taken_all_the_same() -> None:
+    class Unprepared(Echo):
+        def before_turn(self, mail: Sequence[Any]) -> None:
+            raise SystemExit(len(mail))
+
+    pool = ActorPool(1)
+    actor = Unprepared(pool)
+    for number in range(3):  # they wait when the turn begins
+        actor.actor_ref.tell(number)
+    pool.start()
+    assert actor.actor_ref.ask("last", timeout=WAIT_S) == "last"
+    assert actor.told == [0, 1, 2, "last"]
+    assert pool.stop(WAIT_S)
 
 
 def test_what_was_not_handled_before_the_end_is_passed_on() -> None:
