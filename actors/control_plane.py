@@ -103,8 +103,8 @@ class ControlPlane:
     stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. A runtime of
     which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
     again, with None only to make room for others. ``drivers`` says which threads drive
-    runtimes. What is past ``retention`` is cut down in the background. TypeError and ValueError
-    for settings that are none.
+    runtimes. What is past ``retention`` is cut down in the background. :meth:`start` raises
+    TypeError or ValueError for a setting of the wrong kind or range.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
     caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
@@ -280,7 +280,7 @@ class ControlPlane:
         system.calls.opened_within_limit(reply, name)
         try:
             system.directory.deliver(name, m.Accept(input, payload, reply, handle))
-        except (Overloaded, ControlPlaneStopped) as refused:
+        except BaseException as refused:  # no thread for a driver, say: it takes no place
             reply.fail(refused)
             raise
 
@@ -491,7 +491,11 @@ class ControlPlane:
         system = self._life.system
         name = as_runtime_id(runtime_id)
         system.calls.opened(message.reply)
-        system.directory.deliver(name, message)
+        try:
+            system.directory.deliver(name, message)
+        except BaseException as refused:
+            message.reply.fail(refused)
+            raise
 
 
 def _input_id_of(value: InputId | AcceptOutcome) -> InputId:

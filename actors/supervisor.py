@@ -123,10 +123,17 @@ class RuntimeSupervisor(pykka.ThreadingActor):
             ("stuck_after_s", stuck_after_s),
             ("passivate_after", passivate_after),
         ):
+            if not isinstance(seconds, int | float | None):
+                raise TypeError(f"{name} takes seconds or None, not {type(seconds).__name__}")
             if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
-        if not isinstance(retention, Retention):
-            raise TypeError(f"retention is a Retention, not {type(retention).__name__}")
+        for name, kind, given in (
+            ("limits", Limits, limits),
+            ("backoff", Backoff, backoff),
+            ("retention", Retention, retention),
+        ):
+            if not isinstance(given, kind):
+                raise TypeError(f"{name} is a {kind.__name__}, not {type(given).__name__}")
         drivers = DriverThreads(drivers)
         clock = clock or SystemClock()
         timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
@@ -275,8 +282,11 @@ class RuntimeSupervisor(pykka.ThreadingActor):
                 bindings.end_owner(owner, _STOPPED, places.release)
 
     def _quiesce(self, *, drain: bool, timeout_s: float) -> None:
-        # What was passivated with inputs that had woken nobody is drained, too.
-        drivers = self._system.directory.close(self._unfinished() if drain else ())
+        # What was passivated with inputs that had woken nobody is drained, too; and the ends of
+        # operations are recorded by drivers.
+        wanted = self._system.bindings.with_live_operations()
+        wanted += self._unfinished() if drain else ()
+        drivers = self._system.directory.close(wanted)
         changed, quiet = threading.Condition(), set[LogicalRuntimeId]()
 
         def on_quiet(runtime_id: LogicalRuntimeId) -> None:

@@ -8,12 +8,13 @@ import pytest
 from plane_builders import WAIT_S, Agent, OpenPlane, decided, error_of, prompt, result_of, tell
 from plane_stores import FrozenDisk
 
+from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
 from meerkat import RuntimeState, to_json
 from meerkat.errors import InputValidationFailed, Overloaded
 from meerkat.limits import Limits
-from meerkat.store import SqliteStore
+from meerkat.store import MemoryStore, SqliteStore
 
 
 def test_pending_inputs_of_a_runtime(open_plane: OpenPlane) -> None:
@@ -82,3 +83,9 @@ def test_what_is_refused_at_the_door_is_not_in_flight(open_plane: OpenPlane) -> 
         with pytest.raises(ValueError, match="runtime id"):
             plane.ingest("not an id", prompt())
     assert plane.ingest("a", prompt()).is_accepted
+
+
+@pytest.mark.parametrize("setting", ["limits", "backoff", "retention"])
+def test_bounds_of_another_kind_are_refused_at_the_start(setting: str) -> None:
+    with pytest.raises(TypeError, match=f"{setting} is a {setting.capitalize()}, not dict"):
+        ControlPlane(MemoryStore(), **{setting: {}}).start()  # type: ignore[arg-type]

@@ -111,6 +111,8 @@ def test_its_rest_is_a_setting(open_plane: OpenPlane, clock: FakeClock) -> None:
     for none in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="passivate_after"):
             ControlPlane(MemoryStore(), passivate_after=none).start()
+    with pytest.raises(TypeError, match="passivate_after takes seconds or None, not str"):
+        ControlPlane(MemoryStore(), passivate_after="300").start()  # type: ignore[arg-type]
 
 
 def test_it_comes_back_with_its_own_row_and_its_active_ones_alone(
