@@ -36,9 +36,7 @@ from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import (
     CallTimedOut,
-    ControlPlaneStopped,
     InputValidationFailed,
-    Overloaded,
 )
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
