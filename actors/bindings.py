@@ -112,9 +112,9 @@ class BindingsTable:
 
         Raises StoreError and RecoveryCorruption when its operations cannot be read.
         """
-        present = self.present(runtime_id, head)
-        if present is not None:
-            return present
+        held = self._held(runtime_id, head)
+        if held is not None:
+            return held
         made = self._make(runtime_id, head)
         lost = made.ops_lifecycle.live_ids
         with self._lock:
@@ -130,9 +130,9 @@ class BindingsTable:
 
     def of_run(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
         """The bindings of a run's epoch: retired ones when that epoch is over."""
-        present = self.present(runtime_id, head)
-        if present is not None:
-            return present
+        held = self._held(runtime_id, head)
+        if held is not None:
+            return held
         made = self._make(runtime_id, head)
         lost = made.ops_lifecycle.live_ids
         with self._lock:
@@ -148,6 +148,16 @@ class BindingsTable:
             return made
         made.ops_lifecycle.terminate_owner(EPOCH_ROTATED)
         return made
+
+    def _held(
+        self, runtime_id: LogicalRuntimeId, head: RuntimeHead
+    ) -> SessionRuntimeBindings | None:
+        """Those of the head's epoch that were handed out, or that a host holds of it still."""
+        if head.session_id is not None and head.epoch_id is not None:
+            with self._lock:
+                if runtime_id not in self._bindings:
+                    self._take_back(runtime_id, head.session_id, head.epoch_id)
+        return self.present(runtime_id, head)
 
     def _make(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> SessionRuntimeBindings:
         """Make them, with the cursors that somebody still holds."""
@@ -254,6 +264,11 @@ class BindingsTable:
         for each in known:
             (live if each.ops_lifecycle.live_ids else rest).append(each)
         return live, rest
+
+    def with_live_operations(self) -> list[LogicalRuntimeId]:
+        """The runtimes whose present epoch has operations that have not ended."""
+        with self._lock:
+            return [name for name, each in self._bindings.items() if each.ops_lifecycle.live_ids]
 
     def _end_lost(self, made: SessionRuntimeBindings, lost: tuple[OperationId, ...]) -> None:
         """End what was live when its process went: nobody works on it any more."""

@@ -244,3 +244,30 @@ def test_a_stop_retires_it_too(plane: ControlPlane, clock: FakeClock) -> None:
     plane.stop()
     with pytest.raises(OwnerRetired):
         registered(held)
+
+
+@pytest.mark.parametrize("leave", ["retire", "stop_runtime"])
+def test_what_a_host_holds_is_given_again_though_nobody_has_read_its_news(
+    open_plane: OpenPlane, clock: FakeClock, leave: str
+) -> None:
+    plane = open_plane(None, clock=clock)
+    held = plane.prepare_bindings(SESSION)
+    operation_id = begun(held)
+    getattr(plane, leave)(RUNTIME)  # from now on it does not read its feed
+    held.ops_lifecycle.complete(operation_id)
+    settle(plane, RUNTIME)
+    passivate(plane, clock, RUNTIME)
+    again = plane.prepare_bindings(SESSION)
+    assert again.ops_lifecycle is held.ops_lifecycle
+    assert again.cursor_state is held.cursor_state
+
+
+def test_a_stop_ends_the_operations_of_a_runtime_that_has_left(
+    plane: ControlPlane, clock: FakeClock
+) -> None:
+    bindings = plane.prepare_bindings(SESSION)
+    ended = bindings.ops_lifecycle.watch(begun(bindings))
+    settle(plane, RUNTIME)
+    passivate(plane, clock, RUNTIME)
+    plane.stop()
+    assert str(result_of(ended)).startswith("OperationTerminated")
