@@ -244,6 +244,8 @@ class MemoryStore:
             states = sorted(shelf.inputs.values(), key=_listed_under)
             finished = [state for state in states if state.input_id not in shelf.active]
         ids = [str(state.input_id) for state in finished]
+        if after is not None and after not in ids:
+            return Page((), None)
         start = 0 if after is None else ids.index(after) + 1
         end = start + limit
         return Page(tuple(finished[start:end]), ids[end - 1] if end < len(ids) else None)

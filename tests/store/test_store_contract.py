@@ -194,6 +194,11 @@ def test_finished_inputs_are_listed_without_a_key_first_then_by_key(
     assert listed == [3, 1, 7, 6, 4, 5, 2]
 
 
+def test_behind_an_input_that_nobody_knows_there_is_no_page(store: RuntimeStore) -> None:
+    store.commit(batch(R1, row_of(prompt(1), InputPhase.CONSUMED)))
+    assert store.page_terminal_inputs(R1, after=str(input_id(2))).items == ()
+
+
 def test_runtimes_with_work_are_registered_and_have_active_inputs(store: RuntimeStore) -> None:
     store.commit(batch(R2, row_of(prompt(1))))
     store.commit(batch(R1, row_of(prompt(1))))
