@@ -84,8 +84,8 @@ class Journal:
         """Be the writer for once, and leave to the actor what comes meanwhile."""
         self._commit_group(self._next_group())
         with self._lock:
-            self._awake = bool(self._waiting)
-        if self._awake:
+            left = self._awake = bool(self._waiting)
+        if left:  # asked with the lock: a batch that comes now has a writer of its own
             self._wake()
 
     def commit_waiting(self) -> None:

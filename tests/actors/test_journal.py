@@ -1,0 +1,66 @@
+"""The journal by itself: one writer at a time, whoever it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from actors.journal import Journal
+
+
+class Told:
+    """In the place of the journal's actor: counts what it is told."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def tell(self, _message: Any) -> None:
+        self.count += 1
+
+
+class LockThen:
+    """A lock that calls something, once, after it was given back for the ``count``-th time."""
+
+    def __init__(self, count: int, then: Callable[[], object]) -> None:
+        self._lock, self._left, self._then = threading.Lock(), count, then
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+        self._left -= 1
+        if not self._left:
+            self._then()
+
+
+class Store:
+    def commit_many(self, batches: list[Any]) -> list[None]:
+        return [None] * len(batches)
+
+
+def test_a_batch_that_comes_as_a_worker_ends_its_turn_as_writer_has_one_writer() -> None:
+    """Were it two, both workers could be held up by a disk that hangs."""
+    store: Any = Store()
+    writers: list[Callable[[], None]] = []
+    landed: list[str] = []
+
+    def after_turn(call: Callable[[], None]) -> bool:
+        writers.append(call)
+        return True
+
+    def submit(name: str) -> None:
+        batch: Any = name
+        journal.submit(batch, lambda _error: landed.append(name))
+
+    journal: Any = Journal(store, after_turn)
+    journal._actor = told = Told()
+    submit("first")
+    # The lock is taken to have the group, and to see whether anything is left.
+    journal._lock = LockThen(2, lambda: submit("second"))
+    writers[0]()
+    assert landed == ["first"]
+    assert len(writers) + told.count == 2
+    writers[1]()
+    assert landed == ["first", "second"]
