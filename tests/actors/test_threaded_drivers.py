@@ -219,3 +219,24 @@ def test_a_setting_that_is_none_is_refused() -> None:
         plane.start()
     with ControlPlane(MemoryStore(), drivers=DriverThreads("threaded")) as plane:
         plane.register_many(["a", "b", "c"])
+
+
+def test_what_finds_no_thread_for_its_driver_takes_no_place(
+    open_plane: OpenPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_to_be_had(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    plane = open_plane(Agent(), drivers=DriverThreads.THREADED)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_to_be_had)
+        for call in (plane.submit, plane.ingest):
+            with pytest.raises(RuntimeError):
+                call("a", prompt())
+        with pytest.raises(RuntimeError):
+            plane.register("a")
+    calls = system_of(plane).calls
+    assert len(calls) == 0
+    assert not calls._of_runtime
+    plane.register("a")
+    assert result_of(plane.submit("a", prompt()).completion)
