@@ -140,3 +140,7 @@ class JournalActor(pykka.ThreadingActor):
             self._journal.commit_waiting()
             return None
         return super().on_receive(message)
+
+    def on_stop(self) -> None:
+        """Commit what came before the stop and told of itself behind it: that is dropped."""
+        self._journal.commit_waiting()

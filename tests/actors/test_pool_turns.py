@@ -232,6 +232,7 @@ def test_what_a_call_brings_is_for_the_thread_that_made_it() -> None:
         other_worker_asleep(pool)
         note()
         actor.actor_ref.tell(note)
+        assert len(pool._ready._asleep) == 1
 
     for _ in range(20):
         done_by(actor, lambda: pool.after_turn(after))
