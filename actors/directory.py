@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import pykka
@@ -135,11 +136,13 @@ class Directory:
             if self._closed:
                 return False
             found = self._resting.since(until)
-            ended = [driver for driver in found if driver.end_at_rest()]
-            for driver in ended:
-                self._passivated(driver)
+            ended = 0
+            for driver in found:
+                if driver.end_at_rest():
+                    ended += 1
+                    self._passivated(driver)
             self._resume_more()
-            return len(ended) > 0
+            return ended > 0
 
     def rested_since(self) -> float | None:
         """Since when the driver has rested that has rested longest, by the clock."""
@@ -197,7 +200,11 @@ class Directory:
         while self._unfinished and not self._closed:
             if len(self._drivers) >= self._resumed_max and not self._end_longest():
                 return
-            self._resume(self._unfinished.popleft())
+            try:
+                self._resume(self._unfinished[0])
+            except RuntimeError:  # no thread to be had for its driver: another time
+                return
+            self._unfinished.popleft()
 
     def _resume(self, runtime_id: LogicalRuntimeId) -> None:
         if runtime_id not in self._drivers:  # else it was taken up when it was asked for
@@ -217,6 +224,7 @@ class Directory:
         """Start no driver any more but those of ``unfinished``; gives all that run."""
         with self._lock:
             for runtime_id in unfinished:
-                self._resume(runtime_id)
+                with suppress(RuntimeError):  # no thread to be had for its driver
+                    self._resume(runtime_id)
             self._closed = True
             return dict(self._drivers)

@@ -281,6 +281,8 @@ class DriverActor(PooledActor):
             driver_next.advance(self, self.memory)
         self._flush()
         if not self._busy:
+            if not self.has_mail:
+                self._known = None  # who is at rest keeps nothing of what was asked
             driver_next.say_quiet(self)
             driver_next.try_leave(self)
 

@@ -169,8 +169,11 @@ class Sweep:
         self._timers.after(self._rest_s, self._sweep)
 
     def _sweep(self) -> None:
-        more = self._leave(self._clock.monotonic() - self._rest_s)
-        self._timers.after(0.0 if more else self._pause_s(), self._sweep)
+        more = False
+        try:
+            more = self._leave(self._clock.monotonic() - self._rest_s)
+        finally:
+            self._timers.after(0.0 if more else self._pause_s(), self._sweep)
 
     def _pause_s(self) -> float:
         first = self._first()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from passivation_builders import (
     REST_S,
     Watched,
+    driver_of,
     is_live,
     passivate,
     passivations,
@@ -40,6 +43,8 @@ from plane_stores import BrokenOnce, FrozenDisk
 
 from actors import ControlPlane
 from actors import messages as m
+from actors.clock import Timers
+from actors.passivation import Sweep
 from actors.replies import Reply
 from meerkat import (
     InputPhase,
@@ -488,3 +493,41 @@ def test_a_failed_acceptance_is_not_there_after_it(
     assert isinstance(error_of(plane.submit("a", prompt(idempotency_key="k")).accepted), StoreError)
     passivate(plane, clock, "a")
     assert plane.ingest("a", prompt(idempotency_key="k")).is_accepted
+
+
+def test_a_look_at_who_has_rested_that_fails_is_not_the_last() -> None:
+    clock, looks = FakeClock(), list[float]()
+    timers = Timers(clock)
+
+    def leave(until: float) -> bool:
+        looks.append(until)
+        raise RuntimeError("can't start new thread")
+
+    due: list[Callable[[], None]] = []
+    timers.after = lambda _delay_s, call: due.append(call)  # type: ignore[method-assign,assignment,return-value]
+    Sweep(clock, timers, REST_S, leave=leave, first=lambda: None).start()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            due.pop()()
+    assert len(looks) == 2
+
+
+def test_a_driver_at_rest_keeps_nothing_of_what_it_asked_the_store(plane: ControlPlane) -> None:
+    plane.register("a")
+    offered = [prompt(str(number)) for number in range(100)]
+    for each in offered:
+        result_of(plane.submit("a", each).completion)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> bool:
+        held.set()
+        return go_on.wait(WAIT_S)
+
+    tell(plane, "a", m.Query(hold, Reply()))
+    assert held.wait(WAIT_S)
+    again = [plane.submit("a", each) for each in offered]  # more than a turn of them
+    go_on.set()
+    for each in again:
+        result_of(each.accepted)
+    settle(plane, "a")
+    assert driver_of(plane, "a")._known is None

@@ -25,6 +25,7 @@ from plane_builders import (
 
 from actors import ControlPlane, DriverThreads
 from actors import messages as m
+from actors.directory import Directory
 from actors.driver import DriverActor
 from actors.replies import Reply
 from actors.threaded import ActorThreads, ThreadedActor
@@ -240,3 +241,25 @@ def test_what_finds_no_thread_for_its_driver_takes_no_place(
     assert not calls._of_runtime
     plane.register("a")
     assert result_of(plane.submit("a", prompt()).completion)
+
+
+def test_runtimes_with_work_left_are_taken_up_once_there_is_a_thread_for_them() -> None:
+    clock, started, threads_left = FakeClock(), list[str](), [0]
+
+    class Driver:
+        def tell(self, _message: Any) -> None:
+            """Nothing comes of it."""
+
+    def start(runtime_id: LogicalRuntimeId) -> Any:
+        if not threads_left[0]:
+            raise RuntimeError("can't start new thread")
+        threads_left[0] -= 1
+        started.append(str(runtime_id))
+        return Driver()
+
+    directory = Directory(start, clock, 10)
+    directory.resume([LogicalRuntimeId(each) for each in "abc"])
+    for threads_left[0] in (1, 1):
+        directory.passivate(0.0)
+    assert started == ["a", "b"]
+    assert len(directory.close([LogicalRuntimeId("d")])) == 2
