@@ -98,19 +98,21 @@ def known_input(
 class KnownInputs:
     """What the store remembers of inputs that are offered; it is asked once for all of them."""
 
-    __slots__ = ("_by_id", "_by_key", "_offered")
+    __slots__ = ("_by_id", "_by_key", "_ids", "_keys")
 
     def __init__(
         self, store: RuntimeStore, runtime_id: LogicalRuntimeId, offered: Sequence[Input]
     ) -> None:
-        self._offered = {each.id for each in offered}
-        keys = [each.idempotency_key for each in offered if each.idempotency_key is not None]
-        states = store.load_known_inputs(runtime_id, [each.id for each in offered], keys)
+        self._ids = {each.id for each in offered}
+        self._keys = {each.idempotency_key for each in offered}
+        keys = [key for key in self._keys if key is not None]
+        states = store.load_known_inputs(runtime_id, list(self._ids), keys)
         self._by_id = {state.input_id: state for state in states}
         self._by_key = {state.idempotency_key: state for state in states}
 
     def __contains__(self, offered: Input) -> bool:
-        return offered.id in self._offered
+        key = offered.idempotency_key
+        return offered.id in self._ids and (key is None or key in self._keys)
 
     def of(self, offered: Input) -> InputState | None:
         """The input whose key one of those offered has, or else its id."""
