@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from plane_builders import WAIT_S
+
 from actors.journal import Journal
 
 
@@ -64,3 +66,22 @@ def test_a_batch_that_comes_as_a_worker_ends_its_turn_as_writer_has_one_writer()
     assert len(writers) + told.count == 2
     writers[1]()
     assert landed == ["first", "second"]
+
+
+def test_a_stop_commits_what_another_writer_was_to_commit() -> None:
+    store: Any = Store()
+    batch: Any = "first"
+    landed: list[str] = []
+    writers: list[Callable[[], None]] = []
+
+    def after_turn(call: Callable[[], None]) -> bool:
+        writers.append(call)
+        return True
+
+    journal = Journal(store, after_turn)
+    journal.start()
+    journal.submit(batch, lambda _error: landed.append("first"))
+    assert journal.stop(WAIT_S)
+    assert landed == ["first"]
+    writers[0]()
+    assert landed == ["first"]
