@@ -270,6 +270,7 @@ class RuntimeSupervisor(pykka.ThreadingActor):
         not either; the next process has the agents told.
         """
         bindings, clock = self._system.bindings, self._system.clock
+        self._system.directory.close(bindings.with_live_operations())  # begun since, too
         until = clock.monotonic() + self._system.grace_s
         places, (owners, rest) = threading.Semaphore(OWNERS_AT_A_TIME), bindings.owners()
         places.acquire()

@@ -4,6 +4,7 @@ anybody can tell, and none in memory once nobody can.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from operation_builders import CHILD, SLOT, TOOL, registered
 from passivation_builders import Watched, driver_of, is_live, passivate, settle
 from plane_builders import (
+    WAIT_S,
     Agent,
     Called,
     FakeClock,
@@ -270,4 +272,24 @@ def test_a_stop_ends_the_operations_of_a_runtime_that_has_left(
     settle(plane, RUNTIME)
     passivate(plane, clock, RUNTIME)
     plane.stop()
+    assert str(result_of(ended)).startswith("OperationTerminated")
+
+
+def test_a_stop_ends_an_operation_that_began_during_it_in_a_runtime_that_has_left(
+    open_plane: OpenPlane, clock: FakeClock
+) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent, clock=clock)
+    bindings = plane.prepare_bindings(SESSION)
+    passivate(plane, clock, RUNTIME)
+    plane.register("busy")
+    plane.submit("busy", prompt())
+    agent.next_call()
+    stopping = threading.Thread(target=plane.stop)
+    stopping.start()
+    while not system_of(plane).directory._closed:
+        pass
+    ended = bindings.ops_lifecycle.watch(begun(bindings))
+    agent.release()
+    stopping.join(WAIT_S)
     assert str(result_of(ended)).startswith("OperationTerminated")
