@@ -63,6 +63,9 @@ def leave_behind(driver: DriverActor) -> None:
         if note is not None:
             system.notes.put(runtime_id, note)
         system.bindings.let_go(runtime_id, memory.head)
+    elif driver.executor is not system.executor and system.notes.of(runtime_id) is None:
+        note = Note(executor=driver.executor, idle=False, asleep=False, host_events={})
+        system.notes.put(runtime_id, note)  # it is unavailable, and has its executor all the same
     driver.memory = None
 
 

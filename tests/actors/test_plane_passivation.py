@@ -531,3 +531,25 @@ def test_a_driver_at_rest_keeps_nothing_of_what_it_asked_the_store(plane: Contro
         result_of(each.accepted)
     settle(plane, "a")
     assert driver_of(plane, "a")._known is None
+
+
+def test_a_runtime_that_was_unavailable_comes_back_with_its_own_executor(
+    open_plane: OpenPlane, clock: FakeClock, agent: Agent, path: Path
+) -> None:
+    store = BrokenOnce(SqliteStore(path))
+    plane = open_plane(agent, clock=clock, store=store)
+    plane.register("a")
+    plane.detach_executor("a")
+    with sqlite3.connect(path) as database:
+        (cursors,) = database.execute("SELECT cursors FROM runtimes").fetchone()
+        database.execute("UPDATE runtimes SET cursors = 'not JSON'")
+    store.break_next()
+    with pytest.raises(StoreError):
+        plane.ingest("a", prompt())
+    with pytest.raises(StoreError, match="corruption"):
+        plane.runtime_state("a")
+    passivate(plane, clock, "a")
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE runtimes SET cursors = ?", (cursors,))
+    plane.recover("a")
+    assert not plane.executor_ready("a")
