@@ -87,7 +87,7 @@ class Goal:
             return "aim reached"
         if (ratio <= self.reach) if less else (ratio >= self.reach):
             return "reached"
-        return f"short by {abs(1 - ratio / self.reach):.0%}"
+        return f"{'over' if less else 'short'} by {abs(1 - ratio / self.reach):.0%}"
 
 
 GOALS: Final = (

@@ -213,7 +213,7 @@ def test_ratios_are_taken_within_a_round_and_the_median_is_shown() -> None:
         ("pipelined", "litequeue", 300.0, 100.0, "short by 50%"),
         ("ingest", "raw-commit", 1.5, 1.0, "aim reached"),
         ("ingest", "raw-commit", 2.5, 1.0, " reached"),
-        ("ingest", "raw-commit", 5.0, 1.0, "short by 100%"),
+        ("ingest", "raw-commit", 5.0, 1.0, "over by 100%"),
     ],
 )
 def test_a_goal_says_how_far_it_is(
