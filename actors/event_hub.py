@@ -143,7 +143,8 @@ class EventHub:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.changed = threading.Condition()
-        self._logs: OrderedDict[LogicalRuntimeId, EventLog] = OrderedDict()
+        self._logs: dict[LogicalRuntimeId, EventLog] = {}
+        self._told: OrderedDict[LogicalRuntimeId, EventLog] = OrderedDict()  # those with events
         self._fences: dict[LogicalRuntimeId, int] = {}
         self._forgotten: set[LogicalRuntimeId] = set()
         self._watermarks: OrderedDict[LogicalRuntimeId, tuple[int, int]] = OrderedDict()
@@ -188,6 +189,7 @@ class EventHub:
             return
         if not any(each.runtime_id == runtime_id for each in self._subscribers):
             self._forgotten.discard(runtime_id)
+            self._told.pop(runtime_id, None)
             watermark, fence = self._logs.pop(runtime_id).watermark, self._fences.pop(runtime_id)
             if watermark % SEQUENCES_PER_FENCE:  # something was told
                 self._watermarks[runtime_id] = (fence, watermark)
@@ -202,7 +204,8 @@ class EventHub:
             for telling in told:
                 log.append(telling, now)
             self._total += len(log) - before
-            self._logs.move_to_end(runtime_id)
+            self._told[runtime_id] = log
+            self._told.move_to_end(runtime_id)
             self._make_room()
             if self._subscribers:
                 self._tell(runtime_id, watermark, log.watermark)
@@ -215,13 +218,13 @@ class EventHub:
 
     def _make_room(self) -> None:
         while self._total > self.limits.events_per_process_max:
-            runtime_id, quietest = next(iter(self._logs.items()))
+            runtime_id, quietest = next(iter(self._told.items()))
             if len(quietest):
                 quietest.drop_oldest()
                 self._total -= 1
+            if not len(quietest):
+                del self._told[runtime_id]
                 self._drop_if_done(runtime_id)
-            else:
-                self._logs.move_to_end(runtime_id)
 
     def read(
         self, runtime_id: LogicalRuntimeId, after: int, limit: int | None = None

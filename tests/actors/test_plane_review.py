@@ -28,6 +28,7 @@ from actors.replies import Reply
 from meerkat import EventGap, RunContext
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import ApplyFailed, CallTimedOut, ControlPlaneStopped, RuntimeNotFound
+from meerkat.event_log import EventLog
 from meerkat.events import ProjectionEvent
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel import Emit
@@ -92,6 +93,21 @@ def test_a_reader_that_overflows_is_told_what_it_lost() -> None:
     told = read(events)
     assert sorted(told[:2]) == [(0, 4), (0, 4)]
     assert told[2:] == ["a5", "b5", "a6", "b6"]
+
+
+def test_runtimes_that_nothing_was_told_of_cost_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub = hub_of(events_per_process_max=4)
+    for number in range(1_000):
+        hub.begin(LogicalRuntimeId(f"idle-{number}"), 0)
+    looks = []
+    monkeypatch.setattr(EventLog, "__len__", lambda log: looks.append(1) or log._kept)
+    for _ in range(20):
+        tell(hub, A)
+        tell(hub, B)
+    assert len(looks) < 1_000
+    assert hub._total == 4
 
 
 def test_no_event_is_lost_silently() -> None:
