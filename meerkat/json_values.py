@@ -143,10 +143,20 @@ def _check_number(value: float, where: str) -> None:
 def dump(value: Any) -> bytes:
     """Encode a checked value as UTF-8; ValueError for lone surrogates."""
     try:
-        return orjson.dumps(value)
+        try:
+            return orjson.dumps(value)
+        except orjson.JSONEncodeError:  # most often a float, tuple or key of a class of its own
+            return orjson.dumps(value, default=_as_plain, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError as error:
         surrogates = "surrogates" in str(error)
         raise ValueError(_UNCARRIED if surrogates else str(error)) from None
+
+
+def _as_plain(value: Any) -> Any:
+    for plain_type in (float, tuple):
+        if isinstance(value, plain_type):
+            return plain_type(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def canonical(value: Any) -> bytes:
