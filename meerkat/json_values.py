@@ -153,9 +153,10 @@ def dump(value: Any) -> bytes:
 
 
 def _as_plain(value: Any) -> Any:
-    for plain_type in (float, tuple):
-        if isinstance(value, plain_type):
-            return plain_type(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, tuple):
+        return tuple(value)
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
