@@ -34,7 +34,18 @@ HOST_EVENT_IDS_MAX: Final = 1_024
 TEXT_BYTES_MAX: Final = 8 * 1024
 """Longest text kept of a run's error or progress, in bytes: a traceback, not a document."""
 
-_positive_int = [validators.instance_of(int), validators.gt(0)]
+
+def _count(_instance: object, attribute: Attribute[Any], value: object) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name} takes an int, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"{attribute.name} is never negative")
+
+
+def _positive_int(instance: object, attribute: Attribute[Any], value: object) -> None:
+    _count(instance, attribute, value)
+    if value == 0:
+        raise ValueError(f"{attribute.name} is above 0")
 
 
 @frozen(kw_only=True)
@@ -93,13 +104,6 @@ def _age(_instance: object, attribute: Attribute[Any], value: object) -> None:
         raise TypeError(f"{attribute.name} takes seconds, not {type(value).__name__}")
     if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
         raise ValueError(f"{attribute.name} is 0 or above, and finite")
-
-
-def _count(_instance: object, attribute: Attribute[Any], value: object) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{attribute.name} takes an int, not {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"{attribute.name} is never negative")
 
 
 @frozen(kw_only=True)

@@ -45,7 +45,7 @@ def test_a_limit_is_a_positive_integer(name: str) -> None:
     for out_of_range in (0, -1):
         with pytest.raises(ValueError, match=name):
             Limits(**{name: out_of_range})
-    for other in (1.0, "1", b"1"):
+    for other in (1.0, "1", b"1", True):
         with pytest.raises(TypeError, match=name):
             Limits(**{name: other})  # type: ignore[arg-type]
 
