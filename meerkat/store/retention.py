@@ -67,13 +67,15 @@ def let_go(
 
     ``in_hand`` are runs that may still write receipts. With a bound of age alone the search
     ends at the first input that came too late to be old: those behind it are younger still.
+    One that came in the future, by a clock that was wrong, says nothing of those behind it.
     """
     keep, now = asked.keep, asked.now
     spared = {*map(str, asked.spared), *in_hand} - {None}
     gone: list[Ended] = []
     place: int | None = None
     for each in looked_at:
-        if keep.max_count is None and not keep.is_old(each.created_at, now):
+        young = each.created_at <= now and not keep.is_old(each.created_at, now)
+        if keep.max_count is None and young:
             return gone, None
         place = each.place
         past = keep.lets_go(each.ended_at, each.sequence, each.next_sequence, now)

@@ -158,6 +158,14 @@ def test_by_age_what_ended_too_long_ago_goes(store: RuntimeStore, limit: int) ->
     assert whole(store) == [0, 2, 4]
 
 
+def test_an_input_of_a_clock_that_was_ahead_holds_up_none_behind_it(store: RuntimeStore) -> None:
+    ahead = NOW + timedelta(days=365)
+    rows = (ended(0, created_at=ahead, updated_at=ahead), ended(1))
+    store.commit(batch(R1, *rows, next_admission_sequence=2))
+    assert prune_all(store, Retention(max_age_s=60.0)) == (1, 0, 0)
+    assert whole(store) == [0]
+
+
 def test_either_bound_is_enough(store: RuntimeStore) -> None:
     young = ended(0, created_at=NOW, updated_at=NOW)
     store.commit(batch(R1, young, ended(1), next_admission_sequence=2))
