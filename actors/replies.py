@@ -78,7 +78,8 @@ class Reply(LightFuture[T], Generic[T]):
             said = as_control_plane_error(error)
             self._close()
             settle(self.set_exception, said)
-            if self.completion is not None and not self.completion.done():
+            failed = self.exception() is said  # unless somebody has given its value meanwhile
+            if failed and self.completion is not None and not self.completion.done():
                 settle(self.completion.set_exception, said)
 
     def _close(self) -> None:

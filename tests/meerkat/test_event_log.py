@@ -126,6 +126,19 @@ def test_nothing_is_made_until_it_is_read() -> None:
     assert made == [3, 2]
 
 
+def test_what_is_out_of_the_window_is_let_go() -> None:
+    log = EventLog(A, 1, 4)
+    for _ in range(20):
+        log.append(told_in_steps(2), START)
+        assert len(log._entries) <= 2
+    log.append(NOTE, START)
+    assert len(log._entries) == 3  # of the first one, the last event
+    log.drop_oldest()
+    assert len(log._entries) == 2
+    log.rebase(100)
+    assert len(log._entries) == 0
+
+
 def test_an_empty_log_has_nothing() -> None:
     log = EventLog(A, 5, 3)
     assert log.after(4) == (None, [])
