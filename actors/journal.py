@@ -82,7 +82,9 @@ class Journal:
 
     def _commit_one_group(self) -> None:
         """Be the writer for once, and leave to the actor what comes meanwhile."""
-        self._commit_group(self._next_group())
+        group = self._next_group()
+        if group:
+            self._commit_group(group)
         with self._lock:
             left = self._awake = bool(self._waiting)
         if left:  # asked with the lock: a batch that comes now has a writer of its own

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from meerkat.errors import InvalidInputTransition
 from meerkat.identifiers import CorrelationId, IdempotencyKey, InputId, RunId
 from meerkat.inputs import Durability, Input
 from meerkat.json_values import JsonValue, own
 from meerkat.policy import PolicyDecision
-from meerkat.renewal import renewer
 from meerkat.words import Word
 
 
@@ -203,9 +202,6 @@ class InputState:
         return self.phase in TERMINAL
 
 
-_renewed: Final = renewer(InputState)
-
-
 def allows(state: InputState, step: InputStep) -> bool:
     """Can this step be taken, guards aside? Changes nothing."""
     return state.phase in TRANSITIONS[step]
@@ -229,7 +225,7 @@ def _steps(
         phase = after
     if phase in TERMINAL:
         changes["input"] = None
-    return _renewed(state, phase=phase, history=tuple(history), updated_at=now, **changes)
+    return evolve(state, phase=phase, history=tuple(history), updated_at=now, **changes)
 
 
 def _refuse(state: InputState, step: InputStep, reason: str) -> InvalidInputTransition:
@@ -307,7 +303,7 @@ def mark_applied_pending_consumption(
 
 def consume(state: InputState, now: datetime, *, result: JsonValue = None) -> InputState:
     """End an applied input; the run's result stays with it."""
-    return _step(state, InputStep.CONSUME, now, terminal_outcome=_CONSUMED, result=own(result))
+    return _step(state, InputStep.CONSUME, now, terminal_outcome=_CONSUMED, result=result)
 
 
 _AT_BOUNDARY: Final = (
@@ -328,7 +324,7 @@ def consume_at_boundary(
         now,
         last_boundary_sequence=sequence,
         terminal_outcome=_CONSUMED,
-        result=own(result),
+        result=result,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from attrs import evolve
+
 from meerkat import input_lifecycle as lifecycle
 from meerkat.admission import reject_reason
 from meerkat.errors import Overloaded, RuntimeDestroyed, RuntimeNotReady
@@ -14,7 +16,7 @@ from meerkat.identifiers import InputId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.kernel.commands import AcceptInput
-from meerkat.kernel.memory import RuntimeHead, RuntimeMemory, renewed_head
+from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
 from meerkat.kernel.telling import Emit, Story, Telling, input_taken_in
 from meerkat.kernel.transition import Signalled, Transition
 from meerkat.outcomes import Accepted, Deduplicated, Rejected
@@ -105,7 +107,7 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
         state = lifecycle.queue_accepted(accepted, now, policy=decision, sequence=sequence)
         replaced, signal = _replaced(memory, offered, decision), decision.signal
         end = EventCode.INPUT_QUEUED
-        head = renewed_head(
+        head = evolve(
             head,
             next_admission_sequence=sequence + 1,
             awake=head.awake or signal.should_wake,

@@ -6,7 +6,7 @@ ledger beside it. Decisions read both; :meth:`RuntimeMemory.apply` alone changes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -29,7 +29,6 @@ from meerkat.limits import (
     Limits,
 )
 from meerkat.policy import DEFAULT_POLICY, Lane, PolicyTable
-from meerkat.renewal import renewer
 from meerkat.runs import RunInHand
 from meerkat.runtime_lifecycle import WORKING, Phase
 
@@ -57,9 +56,6 @@ class RuntimeHead:
     held: frozenset[Lane] = frozenset()
     row_is_stale: bool = False
     """Does the stored row say what a restart undoes? The next recovery rewrites it."""
-
-
-renewed_head: Final = renewer(RuntimeHead)
 
 
 @frozen

@@ -25,7 +25,7 @@ from meerkat.kernel.commands import (
     RequeueRun,
     StageRun,
 )
-from meerkat.kernel.memory import RuntimeHead, RuntimeMemory, renewed_head
+from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
 from meerkat.kernel.telling import (
     Emit,
     Telling,
@@ -63,7 +63,7 @@ def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition
     )
     primitive = staged_input(boundary, [each.input for each in batch if each.input is not None])
     return Transition(
-        head=renewed_head(head, phase=phase, run=run),
+        head=evolve(head, phase=phase, run=run),
         states=tuple(states),
         told=(run_begun(run.run_id, head.phase.state, states),),
         effects=(StartRun(run, primitive),),
@@ -253,7 +253,7 @@ def _ended(
     waiting = any(memory.ledger.waiting_count(lane) for lane in Lane)
     back = any(not state.is_terminal for state in returned)
     phase = memory.head.phase.end_run(run.run_id)
-    return renewed_head(memory.head, phase=phase, run=None, awake=waiting or back)
+    return evolve(memory.head, phase=phase, run=None, awake=waiting or back)
 
 
 def _over(
