@@ -68,9 +68,10 @@ class Note:
 
 
 class Notes:
-    """The notes on the runtimes that left; they hold ``host_events_max`` ids at most.
+    """The notes on the runtimes that left. Thread-safe.
 
-    Thread-safe. A note is dropped when its runtime is back.
+    They hold ``host_events_max`` ids, and beyond them only those of drivers that came to rest
+    while there was room. A note is dropped when its runtime is back.
     """
 
     def __init__(self, host_events_max: int) -> None:

@@ -33,6 +33,7 @@ MESSAGES_PER_TURN: Final = 64
 class _Worker(threading.Thread):
     """A thread that runs actors: what waits on it for an actor waits for ever."""
 
+    pool: ActorPool
     actor: PooledActor | None = None
     """Whose turn it is."""
     then: Callable[[], None] | None = None
@@ -66,6 +67,8 @@ class ActorPool:
             _Worker(target=self._work, name=f"meerkat-driver-{index}", daemon=True)
             for index in range(workers)
         ]
+        for worker in self._threads:
+            worker.pool = self
 
     def start(self) -> None:
         """Start the workers."""
@@ -82,16 +85,22 @@ class ActorPool:
 
     def schedule(self, actor: PooledActor) -> None:
         """Give an actor its turn."""
-        worker = threading.current_thread()
-        self._ready.put(actor, mine=isinstance(worker, _Worker) and worker.actor is None)
+        worker = self._this_worker
+        self._ready.put(actor, mine=worker is not None and worker.actor is None)
+
+    @property
+    def _this_worker(self) -> _Worker | None:
+        """The thread this is called on, if it is one of the pool's."""
+        thread = threading.current_thread()
+        return thread if isinstance(thread, _Worker) and thread.pool is self else None
 
     def after_turn(self, call: Callable[[], None]) -> bool:
         """Have this thread make a call after the turn it is in, which is not to raise.
 
         False when it is no worker in a turn, or has other work: somebody else is to do it.
         """
-        worker = threading.current_thread()
-        if not isinstance(worker, _Worker) or worker.actor is None or worker.then is not None:
+        worker = self._this_worker
+        if worker is None or worker.actor is None or worker.then is not None:
             return False
         if self._ready.has_work or worker.actor.has_mail:
             return False
