@@ -88,7 +88,7 @@ def test_a_share_is_given_back_once_however_often_it_is_settled() -> None:
     calls = OpenCalls(100)
     one, other = work(calls), work(calls)
     assert calls._of_runtime == {A: 2}
-    for again in (*WAYS.values(), *WAYS.values(), calls.closed):
+    for again in (*WAYS.values(), *WAYS.values(), calls.closed, calls._give_share_back):
         again(one)
         assert calls._of_runtime == {A: 1}
         assert len(calls) == 1
@@ -221,6 +221,7 @@ def test_the_end_settles_all_and_takes_none(settle: Settle) -> None:
     for opened in (work, control):
         with pytest.raises(ControlPlaneStopped):
             opened(calls)
+    assert len(calls) == 3
     calls.fail_all(ControlPlaneStopped())
     for reply in (*left, late):
         assert isinstance(reply.exception(0), ControlPlaneStopped)
