@@ -21,7 +21,7 @@ from actors.event_hub import Subscription
 from actors.executors import Executor, checked_executor
 from actors.life import Life
 from actors.many_calls import ManyCalls
-from actors.replies import Handle, Reply, wait_for
+from actors.replies import Handle, Reply, as_control_plane_error, wait_for
 from actors.supervisor import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
@@ -30,6 +30,7 @@ from actors.supervisor import (
     STUCK_AFTER_S,
     RuntimeSupervisor,
 )
+from actors.system import System
 from actors.threaded import DriverThreads
 from meerkat import kernel
 from meerkat.admission import encode_input
@@ -276,11 +277,7 @@ class ControlPlane:
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
         system.calls.opened_within_limit(reply, name)
-        try:
-            system.directory.deliver(name, m.Accept(input, payload, reply, handle))
-        except BaseException as refused:  # no thread for a driver, say: it takes no place
-            reply.fail(refused)
-            raise
+        _deliver(system, name, m.Accept(input, payload, reply, handle))
 
     def completion(
         self,
@@ -489,11 +486,22 @@ class ControlPlane:
         system = self._life.system
         name = as_runtime_id(runtime_id)
         system.calls.opened(message.reply)
-        try:
-            system.directory.deliver(name, message)
-        except BaseException as refused:
-            message.reply.fail(refused)
+        _deliver(system, name, message)
+
+
+def _deliver(system: System, name: LogicalRuntimeId, message: Any) -> None:
+    """Hand a message to its driver. What prevents that, no thread to be had say, is raised.
+
+    The call takes no place any more then.
+    """
+    try:
+        system.directory.deliver(name, message)
+    except BaseException as error:
+        said = as_control_plane_error(error)
+        message.reply.fail(said)
+        if said is error or not isinstance(error, Exception):
             raise
+        raise said from error
 
 
 def _input_id_of(value: InputId | AcceptOutcome) -> InputId:

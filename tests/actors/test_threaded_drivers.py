@@ -232,9 +232,9 @@ def test_what_finds_no_thread_for_its_driver_takes_no_place(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none_to_be_had)
         for call in (plane.submit, plane.ingest):
-            with pytest.raises(RuntimeError):
+            with pytest.raises(InternalError):
                 call("a", prompt())
-        with pytest.raises(RuntimeError):
+        with pytest.raises(InternalError):
             plane.register("a")
     calls = system_of(plane).calls
     assert len(calls) == 0
