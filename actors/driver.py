@@ -6,7 +6,7 @@ ticket until they are durable. While one ticket is on its way the next one fills
 
 A driver never goes on from a commit that failed: it drops its memory and loads the runtime
 from the store, which is the way every crash takes. What each message means is in
-``driver_messages``.
+``driver_messages``, what is let out in ``driver_release``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import pykka
 from attrs import evolve
 
-from actors import driver_messages, driver_next, driver_rest, driver_runs
+from actors import driver_messages, driver_next, driver_release, driver_rest, driver_runs
 from actors import messages as m
 from actors.driver_loading import load
 from actors.executors import Executor
@@ -28,9 +28,8 @@ from actors.replies import Reply
 from actors.seat import Seat
 from actors.system import System
 from actors.threaded import ThreadedActor
-from actors.ticket import Answer, Step, Ticket
+from actors.ticket import Answer, Ticket
 from meerkat import kernel
-from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import (
     ControlPlaneStopped,
     Fenced,
@@ -42,13 +41,13 @@ from meerkat.errors import (
     RuntimeNotFound,
     StoreError,
 )
-from meerkat.identifiers import LogicalRuntimeId
+from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
 from meerkat.loading import KnownInputs, known_input
-from meerkat.outcomes import TerminationReason, completion_of, terminated
-from meerkat.policy import Lane, Signal
+from meerkat.outcomes import TerminationReason, terminated
+from meerkat.policy import Lane
 from meerkat.reports import RecoveryReport
 
 logger = logging.getLogger(__name__)
@@ -302,7 +301,7 @@ class DriverActor(PooledActor):
                 if ticket.commit.writes or (ticket.commit.tells and not self._claimed):
                     self._send(ticket)
                     return
-            self._release(ticket)
+            driver_release.release(self, ticket)
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
         """How far the agent was shown the feed rides on the runtime's next commit.
@@ -333,7 +332,7 @@ class DriverActor(PooledActor):
         self.system.events.claimed(self.runtime_id, self._fence)
         if ticket.commit.proves:
             self._failures = 0
-        self._release(ticket)
+        driver_release.release(self, ticket)
         if self._doomed is not None:
             self.discard(self._doomed)
 
@@ -399,71 +398,19 @@ class DriverActor(PooledActor):
                 logger.warning("runtime %s could not be loaded: %s", self.runtime_id, error)
                 self._go_on_later()
 
-    # --- releasing ----------------------------------------------------------------------
+    # --- told by what is let out --------------------------------------------------------
 
-    def _release(self, ticket: Ticket) -> None:
-        """Let out what a durable ticket holds, in the order of the mailbox."""
-        for step in ticket.steps:
-            try:
-                try:
-                    self._let_step_out(step)
-                finally:
-                    step.settle()
-            except Exception as error:  # a defect: the steps behind it have callers too
-                logger.exception("runtime %s: not all of a step came out", self.runtime_id)
-                if step.reply is not None:
-                    step.reply.fail(error)
+    def hold(self, lane: Lane) -> int:
+        """A lane waits for its retry; gives the number that its end is to name."""
+        self._hold += 1
+        self.holds = {**self.holds, lane: self._hold}
+        return self._hold
 
-    def _let_step_out(self, step: Step) -> None:
-        if step.transition is None:
-            return
-        if step.transition.told:
-            self.system.events.append(self.runtime_id, step.transition.told, step.now)
-        for state in step.transition.states:
-            self.seat.note(state)  # before a run that starts can look
-        for effect in step.transition.effects:
-            self._let_out(effect)
-        for state in step.transition.states:
-            self._end_handles(state)
-
-    def _let_out(self, effect: kernel.Effect) -> None:
-        match effect:
-            case kernel.StartRun():
-                head = None if self.memory is None else self.memory.head
-                if head is not None and head.phase.run_id == effect.run.run_id:
-                    self.seat.begin(effect, head, None if self.cut_short else self.executor)
-            case kernel.InterruptRun(run_id=run_id):
-                self.seat.fence(run_id)
-            case kernel.RetryLane(lane=lane, delay_s=delay_s):
-                self._hold += 1
-                self.holds = {**self.holds, lane: self._hold}
-                due = m.LaneDue(lane, self._hold)
-                self.system.timers.after(delay_s, lambda: self.tell(due))
-            case kernel.RuntimeEnded(reason=reason):
-                self.system.completions.end_runtime(self.runtime_id, terminated(reason))
-            case kernel.Signalled(signal=signal):
-                if signal is Signal.INTERRUPT_YIELDING:
-                    self.seat.call()
-            case kernel.FeedRead(cursors=cursors):
-                self._let_cursors_out(cursors)
-            case _:
-                pass  # events have been told already
-
-    def _let_cursors_out(self, cursors: EpochCursorSnapshot) -> None:
-        memory = self.memory
-        if memory is not None:
-            bindings = self.system.bindings.present(self.runtime_id, memory.head)
-            if bindings is not None:
-                bindings.cursor_state.advance_through(cursors)
-
-    def _end_handles(self, state: InputState) -> None:
-        outcome = completion_of(state)
-        if outcome is None:
-            return
+    def has_ended(self, input_id: InputId) -> None:
+        """An input has ended, durably: from now on the store answers for it."""
         if self.memory is not None:
-            self.memory.ledger.forget(state.input_id)
+            self.memory.ledger.forget(input_id)
             self._known = None
-        self.system.completions.resolve(self.runtime_id, state.input_id, outcome)
 
     def ending_epoch(self, reply: Reply[Any], reason: str) -> Reply[Any]:
         """A reply in the place of the caller's, who is answered once the registry is retired.
