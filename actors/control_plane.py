@@ -252,7 +252,7 @@ class ControlPlane:
         Raises InputValidationFailed and Overloaded besides; nothing is stored then.
         """
         reply: Reply[AcceptOutcome] = Reply()
-        self._offer(runtime_id, input, reply, None)
+        self._offer(runtime_id, input, reply)
         return wait_for(reply, "ingest", timeout)
 
     def submit(self, runtime_id: RuntimeName, input: Input) -> Submission:  # noqa: A002
@@ -263,7 +263,7 @@ class ControlPlane:
         """
         accepted: Reply[AcceptOutcome] = Reply()
         accepted.completion = completion = Handle()
-        self._offer(runtime_id, input, accepted, completion)
+        self._offer(runtime_id, input, accepted)
         return Submission(accepted, completion)
 
     def _offer(
@@ -271,13 +271,12 @@ class ControlPlane:
         runtime_id: RuntimeName,
         input: Input,  # noqa: A002
         reply: Reply[AcceptOutcome],
-        handle: CompletionHandle | None,
     ) -> None:
         system = self._life.system
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
         system.calls.opened_within_limit(reply, name)
-        _deliver(system, name, m.Accept(input, payload, reply, handle))
+        _deliver(system, name, m.Accept(input, payload, reply))
 
     def completion(
         self,

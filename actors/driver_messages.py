@@ -51,7 +51,7 @@ def _accept(driver: DriverActor, message: m.Accept) -> None:
     command = kernel.AcceptInput(offered, message.payload, known)
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
-        return lambda: _answered(driver, message.handle, transition.reply)
+        return lambda: _answered(driver, message.reply.completion, transition.reply)
 
     driver.decide(command, message.reply, answer)
 

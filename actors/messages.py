@@ -38,12 +38,11 @@ class FrontDoorMessage:
 
 @frozen(eq=False)
 class Accept(FrontDoorMessage):
-    """Offer an input, encoded at the door; ``handle`` waits for its end."""
+    """Offer an input, encoded at the door; the reply's completion waits for its end."""
 
     input: Input
     payload: bytes = field(repr=False)
     reply: Reply[AcceptOutcome]
-    handle: CompletionHandle | None = None
 
 
 @frozen(eq=False)

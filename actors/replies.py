@@ -48,7 +48,7 @@ class Reply(LightFuture[T], Generic[T]):
     brings_work_to: LogicalRuntimeId | None = None
     """Whose share of the calls in flight it counts for."""
     completion: CompletionHandle | None = None
-    """Fails with it: there is no input whose end it could wait for."""
+    """Waits for the end of the input that is accepted, and fails when none is."""
 
     def cancel(self) -> bool:
         """Refuse."""

@@ -73,11 +73,15 @@ class EventLog:
     def _keep(self, count: int) -> None:
         """Keep the last ``count`` events; an entry goes with its last one."""
         self._kept = count
-        oldest, entries = self._next - count, self._entries
-        while entries and (len(entries) == 1 or _first_of(entries[1]) <= oldest):
-            if len(entries) == 1 and count:
-                return
-            del entries[0]
+        oldest, entries, gone = self._next - count, self._entries, 0
+        while gone < len(entries) and self._end_of(gone) <= oldest:
+            gone += 1
+        del entries[:gone]
+
+    def _end_of(self, position: int) -> int:
+        """The number after an entry's last event."""
+        last = position + 1 == len(self._entries)
+        return self._next if last else _first_of(self._entries[position + 1])
 
     def after(
         self, sequence: int, limit: int | None = None
