@@ -29,7 +29,7 @@ from typing import Final
 from uuid import UUID
 
 from attrs import evolve
-from throughput import answer
+from throughput import answer, work_off
 
 from actors import ControlPlane
 from meerkat import IdempotencyKey, InputId, PromptInput, RunBoundaryReceipt, RunId
@@ -150,15 +150,7 @@ def work(path: Path, sessions: int, items: int) -> dict[str, float]:
     with ControlPlane(SqliteStore(path), answer) as plane:
         warm_up(plane, known)
         began, spent = time.perf_counter(), time.process_time()
-        submissions = [
-            plane.submit(
-                known[number % sessions],
-                PromptInput(f"message {number}", idempotency_key=f"{mark}-{number}"),
-            )
-            for number in range(items)
-        ]
-        for submission in submissions:
-            submission.completion.result()
+        work_off(plane, known, items, mark)
         seconds, spent = time.perf_counter() - began, time.process_time() - spent
     return {"second": items / seconds, "CPU second": items / spent}
 

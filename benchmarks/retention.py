@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from long_past import fill, names, warm_up
-from throughput import answer
+from throughput import answer, work_off
 
 import actors.retention
 from actors import ControlPlane
-from meerkat import PromptInput
 from meerkat.limits import KEEP_EVERYTHING, Retention
 from meerkat.store import Pruned, SqliteStore
 
@@ -60,15 +59,7 @@ def work(path: Path, sessions: int, items: int, *, prunes: bool) -> dict[str, fl
     with ControlPlane(store, answer, retention=keep) as plane:
         warm_up(plane, known)
         before, began = store.pruned, time.perf_counter()
-        submissions = [
-            plane.submit(
-                known[number % sessions],
-                PromptInput(f"message {number}", idempotency_key=f"{mark}-{number}"),
-            )
-            for number in range(items)
-        ]
-        for submission in submissions:
-            submission.completion.result()
+        work_off(plane, known, items, mark)
         seconds = time.perf_counter() - began
         pruned = store.pruned - before
     return {

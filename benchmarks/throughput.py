@@ -14,6 +14,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from actors import ControlPlane
@@ -49,21 +50,29 @@ def raw_commits_a_second(folder: Path) -> float:
     return RAW_COMMITS / seconds
 
 
+def work_off(plane: ControlPlane, names: Sequence[str], items: int, mark: object = "key") -> None:
+    """Submit inputs over sessions in turn, without waiting, and then wait until all have ended.
+
+    Their keys begin with ``mark``: what is stored already must not have the same.
+    """
+    submissions = [
+        plane.submit(
+            names[number % len(names)],
+            PromptInput(f"message {number}", idempotency_key=f"{mark}-{number}"),
+        )
+        for number in range(items)
+    ]
+    for submission in submissions:
+        submission.completion.result()
+
+
 def pipelined(store: RuntimeStore, sessions: int, items: int) -> float:
     """Items a second over some sessions, submitted without waiting."""
     names = [f"session-{number}" for number in range(sessions)]
     with ControlPlane(store=store, executor=answer) as plane:
         plane.register_many(names)
         began = time.perf_counter()
-        submissions = [
-            plane.submit(
-                names[number % sessions],
-                PromptInput(f"message {number}", idempotency_key=f"key-{number}"),
-            )
-            for number in range(items)
-        ]
-        for submission in submissions:
-            submission.completion.result()
+        work_off(plane, names, items)
         return items / (time.perf_counter() - began)
 
 
