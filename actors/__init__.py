@@ -4,7 +4,17 @@ Mailboxes, the journal, runs and time. No rule about inputs or runtimes is in th
 """
 
 from actors.control_plane import ControlPlane, Submission
+from actors.restarts import Restart, RestartPolicy, Restarts, Strategy
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
 
-__all__ = ["ControlPlane", "DriverThreads", "RuntimeSupervisor", "Submission"]
+__all__ = [
+    "ControlPlane",
+    "DriverThreads",
+    "Restart",
+    "RestartPolicy",
+    "Restarts",
+    "RuntimeSupervisor",
+    "Strategy",
+    "Submission",
+]
