@@ -22,14 +22,14 @@ from actors.executors import Executor, checked_executor
 from actors.life import Life
 from actors.many_calls import ManyCalls
 from actors.replies import Handle, Reply, as_control_plane_error, wait_for
-from actors.supervisor import (
+from actors.settings import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
     PASSIVATE_AFTER_S,
     STOP_TIMEOUT_S,
     STUCK_AFTER_S,
-    RuntimeSupervisor,
 )
+from actors.supervisor import RuntimeSupervisor
 from actors.system import System
 from actors.threaded import DriverThreads
 from meerkat import kernel

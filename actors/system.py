@@ -13,9 +13,10 @@ from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.executors import Executor
 from actors.journal import Journal
-from actors.passivation import Notes
+from actors.passivation import Notes, Sweep
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
+from actors.retention import Pruner
 from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
@@ -45,6 +46,8 @@ class System:
     calls: OpenCalls
     directory: Directory
     notes: Notes
+    pruner: Pruner
+    sweep: Sweep | None
     closing: threading.Event = field(factory=threading.Event)
     """Set before the store is closed: a run that outlives its plane must not open it again."""
     ended: threading.Event = field(factory=threading.Event)

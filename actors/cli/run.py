@@ -27,7 +27,7 @@ from actors.cli.texts import json_line
 from actors.clock import SystemClock
 from actors.control_plane import ControlPlane
 from actors.executors import Executor
-from actors.supervisor import GRACE_S
+from actors.settings import GRACE_S
 from meerkat.errors import StoreError
 from meerkat.store import RuntimeStore
 

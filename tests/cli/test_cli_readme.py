@@ -12,7 +12,7 @@ from cli_support import ROOT, environment
 from actors.cli.inputs_file import LINE_BYTES_MAX, InputLine, read_lines
 from actors.cli.run import STOP_TIMEOUT_S
 from actors.cli.status import ExitStatus
-from actors.supervisor import PASSIVATE_AFTER_S
+from actors.settings import PASSIVATE_AFTER_S
 from meerkat.limits import BATCH_INPUTS_MAX, DEFAULT_LIMITS, JSON_DEPTH_MAX
 
 README = (ROOT / "README.md").read_text()

@@ -23,7 +23,7 @@ from airline import (
 from checks import check_all_replayed, stored_receipts
 
 from actors import ControlPlane
-from actors.supervisor import MAX_CONCURRENT_RUNS
+from actors.settings import MAX_CONCURRENT_RUNS
 from meerkat import Input, InputId, from_json
 from meerkat.limits import Backoff
 from meerkat.store import SqliteStore

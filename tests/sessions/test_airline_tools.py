@@ -42,7 +42,7 @@ from checks import (
 from tool_agents import WAIT_S, CoroutineToolAgent, ToolAgent, UnreliableToolAgent
 
 from actors import ControlPlane
-from actors.supervisor import MAX_CONCURRENT_RUNS
+from actors.settings import MAX_CONCURRENT_RUNS
 from meerkat import CompletionHandle, Input, from_json
 from meerkat.errors import ControlPlaneStopped
 from meerkat.limits import Backoff

@@ -1,0 +1,99 @@
+"""Assembly: puts the parts of one control plane together. Nothing is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import pykka
+
+from actors.bindings import BindingsTable, RegistryMaker
+from actors.clock import Clock, SystemClock, Timers
+from actors.completions import Completions
+from actors.directory import Directory
+from actors.driver import DriverActor, ThreadedDriverActor
+from actors.event_hub import EventHub
+from actors.executors import Executor
+from actors.journal import Journal
+from actors.passivation import Notes, Sweep
+from actors.pool import ActorPool
+from actors.replies import OpenCalls
+from actors.retention import Means, Pruner
+from actors.run_loop import RunLoop
+from actors.run_places import RunSlots, RunThreads
+from actors.run_watch import RunWatch
+from actors.settings import Settings
+from actors.system import System
+from actors.threaded import ActorThreads, DriverThreads
+from meerkat.identifiers import LogicalRuntimeId
+from meerkat.kernel.memory import Rules
+from meerkat.store import RuntimeStore
+
+DRIVER_WORKERS: Final = 2
+"""Threads that run drivers: one decides while the other waits for a read."""
+
+_DRIVERS: Final[Mapping[DriverThreads, type[DriverActor]]] = {
+    DriverThreads.POOLED: DriverActor,
+    DriverThreads.THREADED: ThreadedDriverActor,
+}
+
+_POOLS: Final[Mapping[DriverThreads, Callable[[], ActorPool]]] = {
+    DriverThreads.POOLED: lambda: ActorPool(DRIVER_WORKERS),
+    DriverThreads.THREADED: ActorThreads,
+}
+
+
+def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings) -> System:
+    """The parts of a plane over ``store``; their drivers have ``executor`` until told else."""
+    clock, limits = settings.clock or SystemClock(), settings.limits
+    timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
+    pool = _POOLS[settings.drivers]()
+
+    def start_driver(runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
+        return _DRIVERS[settings.drivers].start(system, runtime_id)
+
+    directory = Directory(start_driver, clock, limits.live_runtimes_max)
+    registries = RegistryMaker(
+        store=store, clock=clock, limits=limits, directory=directory, calls=calls
+    )
+    watch = RunWatch(clock, timers, settings.stuck_after_s)
+    means = Means(
+        store=store,
+        clock=clock,
+        timers=timers,
+        threads=threads,
+        backoff=settings.backoff,
+        in_hand=watch.in_hand,
+    )
+    system = System(
+        store=store,
+        executor=executor,
+        rules=Rules(limits, settings.backoff, settings.policy),
+        clock=clock,
+        grace_s=settings.grace_s,
+        run_deadline_s=settings.run_deadline_s,
+        journal=Journal(store, pool.after_turn),
+        pool=pool,
+        slots=RunSlots(settings.max_concurrent_runs),
+        threads=threads,
+        loop=RunLoop(threads),
+        watch=watch,
+        timers=timers,
+        events=EventHub(limits),
+        completions=Completions(),
+        calls=calls,
+        directory=directory,
+        notes=Notes(limits.events_per_process_max),
+        bindings=BindingsTable(registries, threads),
+        pruner=Pruner(settings.retention, means),
+        sweep=_sweep(settings, directory, timers, clock),
+    )
+    return system
+
+
+def _sweep(settings: Settings, directory: Directory, timers: Timers, clock: Clock) -> Sweep | None:
+    rest_s = settings.passivate_after
+    if rest_s is None:
+        return None
+    leave, first = directory.passivate, directory.rested_since
+    return Sweep(clock, timers, rest_s, leave=leave, first=first)

@@ -1,0 +1,93 @@
+"""Settings: what a control plane can be told when it is made, as one checked value.
+
+Whoever makes a plane, or puts its supervisor into a tree, gives these by name. A setting of
+the wrong kind is a TypeError, one out of range a ValueError; both name the setting.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import Attribute, field, frozen
+
+from actors.clock import Clock
+from actors.threaded import DriverThreads
+from meerkat.limits import (
+    DEFAULT_BACKOFF,
+    DEFAULT_LIMITS,
+    KEEP_EVERYTHING,
+    Backoff,
+    Limits,
+    Retention,
+)
+from meerkat.policy import DEFAULT_POLICY, PolicyTable
+
+MAX_CONCURRENT_RUNS: Final = 64
+"""Runs under way at a time: executors mostly wait for somebody else."""
+
+GRACE_S: Final = 5.0
+"""Seconds that host code is given to return once it has been told to."""
+
+STUCK_AFTER_S: Final = 120.0
+"""Seconds without a sign after which a run is shown with its stack: longer than most calls."""
+
+PASSIVATE_AFTER_S: Final = 300.0
+"""Seconds that a runtime is kept in memory though nothing is asked of it."""
+
+STOP_TIMEOUT_S: Final = 30.0
+"""Seconds that the runs in hand are given to end by themselves at a stop."""
+
+
+def _at_least_one(_settings: object, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, int):
+        raise TypeError(f"{attribute.name} is a number, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{attribute.name} is at least 1")
+
+
+def _seconds(_settings: object, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} takes seconds, not {type(value).__name__}")
+    if not 0 <= value <= threading.TIMEOUT_MAX:
+        raise ValueError(f"{attribute.name} is 0 or above, and can be waited for")
+
+
+def _seconds_or_none(_settings: object, attribute: Attribute[Any], value: Any) -> None:
+    name = attribute.name
+    if not isinstance(value, int | float | None):
+        raise TypeError(f"{name} takes seconds or None, not {type(value).__name__}")
+    if value is not None and not 0 < value <= threading.TIMEOUT_MAX:
+        raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
+
+
+def _a(kind: type) -> Callable[[Any, Attribute[Any], Any], None]:
+    def check(_settings: object, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            found = type(value).__name__
+            raise TypeError(f"{attribute.name} is a {kind.__name__}, not {found}")
+
+    return check
+
+
+def _a_policy(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
+    if not callable(getattr(value, "resolve", None)):
+        raise TypeError(f"a policy has resolve(), not {type(value).__name__}")
+
+
+@frozen(kw_only=True)
+class Settings:
+    """How a control plane works; what each setting does is said by ``ControlPlane``."""
+
+    clock: Clock | None = None
+    max_concurrent_runs: int = field(default=MAX_CONCURRENT_RUNS, validator=_at_least_one)
+    limits: Limits = field(default=DEFAULT_LIMITS, validator=_a(Limits))
+    backoff: Backoff = field(default=DEFAULT_BACKOFF, validator=_a(Backoff))
+    policy: PolicyTable = field(default=DEFAULT_POLICY, validator=_a_policy)
+    grace_s: float = field(default=GRACE_S, validator=_seconds)
+    run_deadline_s: float | None = field(default=None, validator=_seconds_or_none)
+    stuck_after_s: float | None = field(default=STUCK_AFTER_S, validator=_seconds_or_none)
+    passivate_after: float | None = field(default=PASSIVATE_AFTER_S, validator=_seconds_or_none)
+    drivers: DriverThreads = field(default=DriverThreads.POOLED, converter=DriverThreads)
+    retention: Retention = field(default=KEEP_EVERYTHING, validator=_a(Retention))
