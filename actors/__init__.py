@@ -3,7 +3,8 @@
 Mailboxes, the journal, runs and time. No rule about inputs or runtimes is in this package.
 """
 
-from actors.control_plane import ControlPlane, Submission
+from actors.control_plane import ControlPlane
+from actors.door import Submission
 from actors.restarts import Restart, RestartPolicy, Restarts, Strategy
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads

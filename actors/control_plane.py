@@ -1,27 +1,27 @@
 """Control plane: the typed front door to all runtimes of a store.
 
-Every call becomes a message with a reply in it; nothing here decides anything. Any thread
-may call; runtimes never wait for each other.
+What a call sends is in ``actors.door``; here is what it promises, and the wait for its answer.
+Nothing here decides anything. Any thread may call; runtimes never wait for each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar
 
 import pykka
-from attrs import frozen
 
 from actors import messages as m
 from actors.clock import Clock
 from actors.collector import full_collections_put_off
+from actors.door import Asked, Door, RuntimeName, Submission
 from actors.event_hub import Subscription
-from actors.executors import Executor, checked_executor
+from actors.executors import Executor
 from actors.life import Life
 from actors.many_calls import ManyCalls
-from actors.replies import Handle, Reply, as_control_plane_error, wait_for
+from actors.replies import wait_for
 from actors.settings import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
@@ -30,21 +30,15 @@ from actors.settings import (
     STUCK_AFTER_S,
 )
 from actors.supervisor import RuntimeSupervisor
-from actors.system import System
 from actors.threaded import DriverThreads
-from meerkat import kernel
-from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import (
     CallTimedOut,
-    InputValidationFailed,
 )
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
     InputId,
-    LogicalRuntimeId,
     RunId,
-    RuntimeEpochId,
     SessionId,
     as_runtime_id,
 )
@@ -59,11 +53,8 @@ from meerkat.limits import (
     Retention,
 )
 from meerkat.outcomes import (
-    Accepted,
     AcceptOutcome,
     CompletionHandle,
-    Deduplicated,
-    Rejected,
 )
 from meerkat.policy import DEFAULT_POLICY, PolicyTable
 from meerkat.receipts import RunBoundaryReceipt
@@ -80,15 +71,6 @@ from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import RuntimeStore
 
 T = TypeVar("T")
-RuntimeName = LogicalRuntimeId | str
-
-
-@frozen
-class Submission:
-    """An input on its way: ``accepted`` once it is durable, ``completion`` once it ended."""
-
-    accepted: Reply[AcceptOutcome]
-    completion: CompletionHandle
 
 
 class ControlPlane:
@@ -128,21 +110,23 @@ class ControlPlane:
         drivers: DriverThreads = DriverThreads.POOLED,
         retention: Retention = KEEP_EVERYTHING,
     ) -> None:
-        self._life = Life(
-            lambda: RuntimeSupervisor.start(
-                store=store,
-                executor=executor,
-                clock=clock,
-                max_concurrent_runs=max_concurrent_runs,
-                limits=limits,
-                backoff=backoff,
-                policy=policy,
-                grace_s=grace_s,
-                run_deadline_s=run_deadline_s,
-                stuck_after_s=stuck_after_s,
-                passivate_after=passivate_after,
-                drivers=drivers,
-                retention=retention,
+        self._open(
+            Life(
+                lambda: RuntimeSupervisor.start(
+                    store=store,
+                    executor=executor,
+                    clock=clock,
+                    max_concurrent_runs=max_concurrent_runs,
+                    limits=limits,
+                    backoff=backoff,
+                    policy=policy,
+                    grace_s=grace_s,
+                    run_deadline_s=run_deadline_s,
+                    stuck_after_s=stuck_after_s,
+                    passivate_after=passivate_after,
+                    drivers=drivers,
+                    retention=retention,
+                )
             )
         )
 
@@ -150,7 +134,7 @@ class ControlPlane:
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
         """The front door to a supervisor that runs in the host's own actor tree."""
         plane = cls.__new__(cls)
-        plane._life = Life(lambda: supervisor)  # noqa: SLF001 - of its own class
+        plane._open(Life(lambda: supervisor))  # noqa: SLF001 - of its own class
         return plane.start()
 
     # --- coming and going ---------------------------------------------------------------
@@ -191,7 +175,7 @@ class ControlPlane:
         self, runtime_id: RuntimeName, *, timeout: float | None = None
     ) -> SessionRuntimeBindings:
         """Make a runtime known, durably; again it gives the same bindings."""
-        return wait_for(self._register(runtime_id, SessionId.new()), "register", timeout)
+        return _answer(self._door.register(runtime_id), timeout)
 
     def register_many(
         self, runtime_ids: Iterable[RuntimeName], *, timeout: float | None = None
@@ -206,7 +190,7 @@ class ControlPlane:
         calls = ManyCalls[SessionRuntimeBindings]("register_many", self._life.system.clock, timeout)
         with full_collections_put_off():
             for each in known:
-                calls.sent(self._register(each, SessionId.new()))
+                calls.sent(self._door.register(each).reply)
             return calls.results()
 
     def prepare_bindings(
@@ -216,27 +200,14 @@ class ControlPlane:
 
         TypeError for what is no SessionId.
         """
-        if not isinstance(session_id, SessionId):
-            raise TypeError(f"a session id is a SessionId, not {type(session_id).__name__}")
-        runtime_id = LogicalRuntimeId.for_session(session_id)
-        return wait_for(self._register(runtime_id, session_id), "prepare_bindings", timeout)
+        return _answer(self._door.prepare_bindings(session_id), timeout)
 
     def unregister(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
         """Finish the run in hand, end the other handles, and forget the runtime.
 
         Its ledger stays stored: :meth:`register` brings it back with a fresh epoch.
         """
-        reply: Reply[None] = Reply()
-        self._tell(runtime_id, m.UnregisterRuntime(reply))
-        return wait_for(reply, "unregister", timeout)
-
-    def _register(
-        self, runtime_id: RuntimeName, session_id: SessionId
-    ) -> Reply[SessionRuntimeBindings]:
-        reply: Reply[SessionRuntimeBindings] = Reply()
-        command = kernel.Register(session_id, RuntimeEpochId.new())
-        self._tell(runtime_id, m.RegisterRuntime(command, reply))
-        return reply
+        return _answer(self._door.unregister(runtime_id), timeout)
 
     # --- inputs -------------------------------------------------------------------------
 
@@ -251,9 +222,7 @@ class ControlPlane:
 
         Raises InputValidationFailed and Overloaded besides; nothing is stored then.
         """
-        reply: Reply[AcceptOutcome] = Reply()
-        self._offer(runtime_id, input, reply)
-        return wait_for(reply, "ingest", timeout)
+        return _answer(self._door.ingest(runtime_id, input), timeout)
 
     def submit(self, runtime_id: RuntimeName, input: Input) -> Submission:  # noqa: A002
         """Offer an input without waiting for the disk.
@@ -261,22 +230,7 @@ class ControlPlane:
         What cannot be offered at all (InputValidationFailed, Overloaded) is raised here;
         every other refusal is in both futures.
         """
-        accepted: Reply[AcceptOutcome] = Reply()
-        accepted.completion = completion = Handle()
-        self._offer(runtime_id, input, accepted)
-        return Submission(accepted, completion)
-
-    def _offer(
-        self,
-        runtime_id: RuntimeName,
-        input: Input,  # noqa: A002
-        reply: Reply[AcceptOutcome],
-    ) -> None:
-        system = self._life.system
-        payload = encode_input(input, system.rules.limits.payload_bytes_max)
-        name = as_runtime_id(runtime_id)
-        system.calls.opened_within_limit(reply, name)
-        _deliver(system, name, m.Accept(input, payload, reply))
+        return self._door.submit(runtime_id, input)
 
     def completion(
         self,
@@ -289,30 +243,19 @@ class ControlPlane:
 
         Raises InputNotFound for an unknown id and InputValidationFailed for a rejection.
         """
-        reply: Reply[CompletionHandle] = Reply()
-        self._tell(runtime_id, m.Watch(_input_id_of(input_id_or_outcome), reply))
-        return wait_for(reply, "completion", timeout)
+        return _answer(self._door.completion(runtime_id, input_id_or_outcome), timeout)
 
     def input_state(
         self, runtime_id: RuntimeName, input_id: InputId, *, timeout: float | None = None
     ) -> InputState | None:
         """All that is known of an input; None for an unknown one."""
-
-        def read(memory: kernel.RuntimeMemory, store: RuntimeStore) -> InputState | None:
-            return memory.ledger.get(input_id) or store.load_input(memory.runtime_id, input_id)
-
-        return self._read(runtime_id, read, "input_state", timeout)
+        return _answer(self._door.input_state(runtime_id, input_id), timeout)
 
     def active_input_ids(
         self, runtime_id: RuntimeName, *, timeout: float | None = None
     ) -> list[InputId]:
         """The non-terminal inputs, in order of admission."""
-
-        def read(memory: kernel.RuntimeMemory, _store: RuntimeStore) -> list[InputId]:
-            states = sorted(memory.ledger.active(), key=lambda s: s.admission_sequence or 0)
-            return [state.input_id for state in states]
-
-        return self._read(runtime_id, read, "active_input_ids", timeout)
+        return _answer(self._door.active_input_ids(runtime_id), timeout)
 
     # --- events -------------------------------------------------------------------------
 
@@ -320,7 +263,7 @@ class ControlPlane:
         self, envelope: RuntimeEventEnvelope, *, timeout: float | None = None
     ) -> None:
         """Put a host's event in order with the rest; a repeated id is dropped."""
-        self._ask(envelope.runtime_id, kernel.PublishEvent(envelope), "publish_event", timeout)
+        _answer(self._door.publish_event(envelope), timeout)
 
     def subscribe(
         self,
@@ -334,50 +277,43 @@ class ControlPlane:
         Of one runtime: those above ``after``, or from now on; of all: from now on.
         """
         if runtime_id is None:
-            return self._life.system.events.subscribe(None, None)
-        reply: Reply[Subscription] = Reply()
-        self._tell(runtime_id, m.Subscribe(after, reply))
+            return self._door.subscribe_to_all()
+        asked = self._door.subscribe(runtime_id, after)
         try:
-            return wait_for(reply, "subscribe", timeout)
+            return _answer(asked, timeout)
         except CallTimedOut:
-            reply.add_done_callback(_close_unread)
+            asked.reply.add_done_callback(_close_unread)
             raise
 
     # --- control ------------------------------------------------------------------------
 
     def retire(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> RetireReport:
         """Take no more input; with an executor drain what waits, without one give it up."""
-        return cast("RetireReport", self._ask(runtime_id, kernel.Retire(), "retire", timeout))
+        return _answer(self._door.retire(runtime_id), timeout)
 
     def recycle(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> RecycleReport:
         """Start over with all pending work kept in order; InvalidState while it runs."""
-        return cast("RecycleReport", self._ask(runtime_id, kernel.Recycle(), "recycle", timeout))
+        return _answer(self._door.recycle(runtime_id), timeout)
 
     def reset(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> ResetReport:
         """Give everything up and begin a new epoch; InvalidState while it runs."""
-        reply: Reply[ResetReport] = Reply()
-        self._tell(runtime_id, m.ResetRuntime(RuntimeEpochId.new(), reply))
-        return wait_for(reply, "reset", timeout)
+        return _answer(self._door.reset(runtime_id), timeout)
 
     def recover(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> RecoveryReport:
         """Put right what a crash left, then wake; an unavailable runtime is loaded again."""
-        reply: Reply[RecoveryReport] = Reply()
-        self._tell(runtime_id, m.RecoverRuntime(reply))
-        return wait_for(reply, "recover", timeout)
+        return _answer(self._door.recover(runtime_id), timeout)
 
     def destroy(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> DestroyReport:
         """Give everything up, for good: from now on the runtime answers destroyed."""
-        return cast("DestroyReport", self._ask(runtime_id, kernel.Destroy(), "destroy", timeout))
+        return _answer(self._door.destroy(runtime_id), timeout)
 
     def stop_runtime(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> StopReport:
         """Call the executor's stop hook, then give everything up; only reset revives it."""
-        reply: Reply[StopReport] = Reply()
-        self._tell(runtime_id, m.StopRuntime(reply))
-        return wait_for(reply, "stop_runtime", timeout)
+        return _answer(self._door.stop_runtime(runtime_id), timeout)
 
     def wake(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
         """Work whatever waits, inputs that wake nobody included."""
-        self._ask(runtime_id, kernel.Wake(), "wake", timeout)
+        _answer(self._door.wake(runtime_id), timeout)
 
     def set_silent_intents(
         self,
@@ -387,18 +323,17 @@ class ControlPlane:
         timeout: float | None = None,
     ) -> None:
         """Replace the set of request intents that wake nobody; TypeError for what is none."""
-        command = kernel.SetSilentIntents(_checked_intents(intents))
-        self._ask(runtime_id, command, "set_silent_intents", timeout)
+        _answer(self._door.set_silent_intents(runtime_id, intents), timeout)
 
     def attach_executor(
         self, runtime_id: RuntimeName, executor: Executor, *, timeout: float | None = None
     ) -> None:
         """Use another executor for this runtime from the next run on, and wake."""
-        self._replace_executor(runtime_id, checked_executor(executor), "attach_executor", timeout)
+        _answer(self._door.attach_executor(runtime_id, executor), timeout)
 
     def detach_executor(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
         """Let what waits wait; a run in hand goes on."""
-        self._replace_executor(runtime_id, None, "detach_executor", timeout)
+        _answer(self._door.detach_executor(runtime_id), timeout)
 
     def interrupt(
         self,
@@ -414,20 +349,7 @@ class ControlPlane:
         it, the run has the plane's grace to return; then the runtime goes on without it.
         Inputs of a run that ends so are abandoned as cancelled. ValueError for another mode.
         """
-        reply: Reply[bool] = Reply()
-        self._tell(runtime_id, m.Interrupt(InterruptMode(mode), reply))
-        return wait_for(reply, "interrupt", timeout)
-
-    def _replace_executor(
-        self,
-        runtime_id: RuntimeName,
-        executor: Executor | None,
-        call: str,
-        timeout: float | None,
-    ) -> None:
-        reply: Reply[None] = Reply()
-        self._tell(runtime_id, m.ReplaceExecutor(executor, reply))
-        wait_for(reply, call, timeout)
+        return _answer(self._door.interrupt(runtime_id, mode), timeout)
 
     # --- looking ------------------------------------------------------------------------
 
@@ -435,15 +357,11 @@ class ControlPlane:
         self, runtime_id: RuntimeName, *, timeout: float | None = None
     ) -> RuntimeState:
         """What the runtime is doing, as of its last landed commit."""
-        return self._read(
-            runtime_id, lambda memory, _: memory.head.phase.state, "runtime_state", timeout
-        )
+        return _answer(self._door.runtime_state(runtime_id), timeout)
 
     def executor_ready(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> bool:
         """Is there somebody to run what waits?"""
-        reply: Reply[bool] = Reply()
-        self._tell(runtime_id, m.ExecutorReady(reply))
-        return wait_for(reply, "executor_ready", timeout)
+        return _answer(self._door.executor_ready(runtime_id), timeout)
 
     def load_boundary_receipt(
         self,
@@ -454,74 +372,15 @@ class ControlPlane:
         timeout: float | None = None,
     ) -> RunBoundaryReceipt | None:
         """The receipt of exactly this run and sequence."""
-        return self._read(
-            runtime_id,
-            lambda memory, store: store.load_boundary_receipt(memory.runtime_id, run_id, sequence),
-            "load_boundary_receipt",
-            timeout,
-        )
+        return _answer(self._door.load_boundary_receipt(runtime_id, run_id, sequence), timeout)
 
-    # --- delivering ---------------------------------------------------------------------
-
-    def _ask(
-        self, runtime_id: RuntimeName, command: kernel.Command, call: str, timeout: float | None
-    ) -> object:
-        reply: Reply[Any] = Reply()
-        self._tell(runtime_id, m.Call(command, reply))
-        return wait_for(reply, call, timeout)
-
-    def _read(
-        self,
-        runtime_id: RuntimeName,
-        read: Callable[[kernel.RuntimeMemory, RuntimeStore], T],
-        call: str,
-        timeout: float | None,
-    ) -> T:
-        reply: Reply[T] = Reply()
-        self._tell(runtime_id, m.Query(read, reply))
-        return wait_for(reply, call, timeout)
-
-    def _tell(self, runtime_id: RuntimeName, message: Any) -> None:
-        system = self._life.system
-        name = as_runtime_id(runtime_id)
-        system.calls.opened(message.reply)
-        _deliver(system, name, message)
+    def _open(self, life: Life) -> None:
+        self._life = life
+        self._door = Door(life)
 
 
-def _deliver(system: System, name: LogicalRuntimeId, message: Any) -> None:
-    """Hand a message to its driver. What prevents that, no thread to be had say, is raised.
-
-    The call takes no place any more then.
-    """
-    try:
-        system.directory.deliver(name, message)
-    except BaseException as error:
-        said = as_control_plane_error(error)
-        message.reply.fail(said)
-        if said is error or not isinstance(error, Exception):
-            raise
-        raise said from error
-
-
-def _input_id_of(value: InputId | AcceptOutcome) -> InputId:
-    match value:
-        case InputId():
-            return value
-        case Accepted(input_id=input_id) | Deduplicated(existing_id=input_id):
-            return input_id
-        case Rejected(reason=reason):
-            raise InputValidationFailed(str(reason))
-    raise TypeError(f"expected an InputId or an AcceptOutcome, not {type(value).__name__}")
-
-
-def _checked_intents(intents: Iterable[str]) -> frozenset[str]:
-    if isinstance(intents, str):
-        raise TypeError("intents come as a collection of texts, not as one text")
-    checked = tuple(intents)
-    for intent in checked:
-        if not isinstance(intent, str):
-            raise TypeError(f"an intent is a text, not {type(intent).__name__}")
-    return frozenset(checked)
+def _answer(asked: Asked[T], timeout: float | None) -> T:
+    return wait_for(asked.reply, asked.call, timeout)
 
 
 def _close_unread(subscribed: Future[Subscription]) -> None:

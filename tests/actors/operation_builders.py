@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import fields
-from plane_builders import WAIT_S, Agent, system_of
+from plane_builders import WAIT_S, Agent, read_of, system_of
 from plane_stores import StoreProxy
 
 from actors import ControlPlane
@@ -146,7 +146,7 @@ def until_told(plane: ControlPlane, bindings: SessionRuntimeBindings, name: str 
     with system_of(plane).events.subscribe(LogicalRuntimeId(name), None) as events:
         while True:
             with suppress(StoreError):  # it is about to be loaded again
-                if plane._read(name, is_at_rest, "until_told", WAIT_S):
+                if read_of(plane, name, is_at_rest):
                     return
                 assert events.next_within(WAIT_S) is not None, "an end was never told"
 

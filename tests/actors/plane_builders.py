@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -39,8 +39,11 @@ from meerkat import (
     RunId,
     RunOutput,
     RuntimeEventEnvelope,
+    SessionId,
     StagedInput,
 )
+
+T = TypeVar("T")
 
 WAIT_S = 10.0
 PEER = Peer(peer_id="peer-1")
@@ -275,7 +278,7 @@ def system_of(plane: ControlPlane) -> Any:
 
 def tell(plane: ControlPlane, runtime_id: str, message: Any) -> Reply[Any]:
     """Put a call in a runtime's mailbox, and do not wait."""
-    plane._tell(runtime_id, message)
+    plane._door.ask(runtime_id, "tell", message)
     reply: Reply[Any] = message.reply
     return reply
 
@@ -286,10 +289,20 @@ def unregistering(plane: ControlPlane, runtime_id: str) -> Reply[Any]:
 
 def decided(plane: ControlPlane, runtime_id: str) -> Reply[None]:
     """Wait until the driver has decided all it was told; the reply waits for the disk."""
-    looked, reply = threading.Event(), Reply[None]()
-    plane._tell(runtime_id, m.Query(lambda _memory, _store: looked.set(), reply))
+    looked = threading.Event()
+    asked = plane._door.read(runtime_id, "decided", lambda _memory, _store: looked.set())
     assert looked.wait(WAIT_S)
-    return reply
+    return asked.reply
+
+
+def read_of(plane: ControlPlane, runtime_id: str, look: Callable[[Any, Any], T]) -> T:
+    """What a look at a runtime's memory and store gives."""
+    answer: T = result_of(plane._door.read(runtime_id, "look", look).reply)
+    return answer
+
+
+def registering(plane: ControlPlane, runtime_id: str, session_id: SessionId) -> Reply[Any]:
+    return plane._door.register_session(runtime_id, session_id, "register").reply
 
 
 def phase_of(plane: ControlPlane, runtime_id: str, input_id: InputId) -> InputPhase | None:

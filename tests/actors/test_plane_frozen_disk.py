@@ -31,7 +31,7 @@ from plane_stores import FrozenDisk
 from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
-from meerkat import LogicalRuntimeId, RuntimeEventEnvelope, RuntimeState, SessionId, kernel
+from meerkat import LogicalRuntimeId, RuntimeEventEnvelope, RuntimeState, kernel
 from meerkat.errors import ApplyFailed
 from meerkat.events import ProjectionEvent
 from meerkat.identifiers import RuntimeEpochId
@@ -192,7 +192,7 @@ def test_a_registration_is_on_disk_before_it_is_answered(
 ) -> None:
     plane = open_plane(store=disk)
     disk.freeze()
-    known = plane._register("a", SessionId.new())
+    known = plane._door.register("a").reply
     assert disk.stuck.wait(WAIT_S)
     decided_not = tell(plane, "a", m.ExecutorReady(Reply()))
     assert not known.done()

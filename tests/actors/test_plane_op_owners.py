@@ -38,7 +38,7 @@ from plane_builders import (
 from plane_stores import FaultyDisk, FrozenDisk, StoreProxy
 
 from actors import ControlPlane
-from meerkat import RunContext, SessionId
+from meerkat import RunContext
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import (
     CommitUnknown,
@@ -225,11 +225,11 @@ def test_registering_a_destroyed_runtime_makes_it_no_other_registry(
     watchers = [bindings.ops_lifecycle.watch(running(bindings)) for _ in range(3)]
     destroying = tell(plane, "a", ENDS_EPOCH["destroy"][0]())
     assert disk.reached.wait(WAIT_S)
-    registering = plane._register("a", SessionId.new())
+    known = plane._door.register("a").reply
     decided(plane, "a")
     assert system_of(plane).bindings.owners() == ([bindings], [])
     disk.open()
-    assert isinstance(error_of(registering), InvalidState)
+    assert isinstance(error_of(known), InvalidState)
     assert error_of(destroying) is None
     assert {result_of(each).reason for each in watchers} == {"runtime destroyed"}
     assert len(rows_of_epoch(path, bindings.epoch_id)) == 4

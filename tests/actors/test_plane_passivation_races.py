@@ -22,6 +22,7 @@ from plane_builders import (
     operation,
     progress,
     prompt,
+    read_of,
     request,
     result_of,
     steered,
@@ -208,7 +209,7 @@ def seen_of(plane: ControlPlane, script: list[Step]) -> list[Any]:
             answer = (type(answer).__name__, named.kind, named.idempotency_key)
         elif call == "recover":
             answer = answer.inputs_recovered
-        while plane._read(name, is_at_work, "at work?", WAIT_S):
+        while read_of(plane, name, is_at_work):
             pass
         state = str(plane.runtime_state(name))
         seen.append((call, name, answer, state, len(plane.active_input_ids(name))))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from plane_builders import (
-    WAIT_S,
     Agent,
     Hooked,
     OpenPlane,
@@ -16,6 +15,7 @@ from plane_builders import (
     phase_of,
     progress,
     prompt,
+    read_of,
     request,
     result_of,
 )
@@ -139,7 +139,7 @@ def test_cpl_24_silent_intents_end_with_the_work(quiet_plane: ControlPlane, end:
 
 
 def intents_of(plane: ControlPlane) -> frozenset[str]:
-    return plane._read("a", lambda memory, _: memory.head.silent_intents, "look", WAIT_S)
+    return read_of(plane, "a", lambda memory, _: memory.head.silent_intents)
 
 
 def test_silent_intents_are_stored(open_plane: OpenPlane, quiet_plane: ControlPlane) -> None:

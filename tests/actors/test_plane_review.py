@@ -23,6 +23,7 @@ from plane_builders import (
 )
 
 from actors import ControlPlane
+from actors.door import Asked
 from actors.event_hub import EventHub, Subscription
 from actors.replies import Reply
 from meerkat import EventGap, RunContext
@@ -324,13 +325,13 @@ def test_the_timeout_of_many_is_for_all_of_them(
     replies: list[Reply[SessionRuntimeBindings]] = []
     timers = system_of(quiet_plane).timers
 
-    def register(*_: Any) -> Reply[SessionRuntimeBindings]:
+    def register(*_: Any) -> Asked[SessionRuntimeBindings]:
         reply: Reply[Any] = Reply()
         replies.append(reply)
         timers.after(0.2 * len(replies), lambda: reply.give(None))
-        return reply
+        return Asked("register", A, reply)
 
-    monkeypatch.setattr(quiet_plane, "_register", register)
+    monkeypatch.setattr(quiet_plane._door, "register", register)
     with pytest.raises(CallTimedOut, match=r"within 0\.3 s"):
         quiet_plane.register_many(list("abcdef"), timeout=0.3)
     assert len(quiet_plane.register_many(["a"], timeout=WAIT_S)) == 1

@@ -16,6 +16,7 @@ from plane_builders import (
     events_until,
     phase_of,
     prompt,
+    registering,
     result_of,
     silent,
     system_of,
@@ -27,7 +28,7 @@ from plane_stores import BrokenOnce, FrozenDisk
 from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
-from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState, SessionId
+from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState
 from meerkat.errors import ApplyFailed, RuntimeNotFound, StoreError
 from meerkat.limits import Backoff
 from meerkat.outcomes import CompletionKind
@@ -130,7 +131,7 @@ def test_who_registers_after_an_unregister_is_registered(open_plane: OpenPlane, 
     disk.freeze()
     gone = unregistering(plane, "a")
     assert disk.stuck.wait(WAIT_S)
-    back = plane._register("a", before.session_id)
+    back = registering(plane, "a", before.session_id)
     disk.thaw()
     result_of(gone)
     assert result_of(back).epoch_id != before.epoch_id
@@ -147,7 +148,7 @@ def test_who_registers_while_a_run_is_waited_for_is_registered_afterwards(
     first = plane.submit("a", prompt("first"))
     agent.next_call()
     gone = unregistering(plane, "a")
-    back = plane._register("a", before.session_id)
+    back = registering(plane, "a", before.session_id)
     agent.release()
     result_of(gone)
     assert result_of(back).epoch_id != before.epoch_id
@@ -185,7 +186,7 @@ def test_who_waits_to_come_back_waits_through_a_failed_commit(
     lost = plane.submit("a", prompt("lost"))
     assert disk.stuck.wait(WAIT_S)
     gone = unregistering(plane, "a")
-    back = plane._register("a", before.session_id)
+    back = registering(plane, "a", before.session_id)
     disk.thaw()  # the commit fails: the memory goes, and the run in hand with it
     assert isinstance(error_of(lost.accepted), StoreError)
     result_of(gone)
@@ -205,7 +206,7 @@ def test_register_and_unregister_in_one_breath(open_plane: OpenPlane, path: Path
     disk.freeze()
     offered = plane.submit("a", prompt())  # goes to the disk by itself, and stays there
     assert disk.stuck.wait(WAIT_S)
-    known = plane._register("a", SessionId.new())
+    known = plane._door.register("a").reply
     gone = unregistering(plane, "a")
     disk.thaw()
     assert result_of(offered.accepted).is_accepted

@@ -25,7 +25,8 @@ from rich.console import Console
 
 from actors.cli.progress import Bar
 from actors.clock import SystemClock
-from actors.control_plane import ControlPlane, Submission
+from actors.control_plane import ControlPlane
+from actors.door import Submission
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store import SqliteStore
 
