@@ -50,6 +50,7 @@ class EventCode(Word):
     RUNTIME_RETIRED = "topology.runtime_retired"
     RUNTIME_RECYCLED = "topology.runtime_recycled"
     RUNTIME_DESTROYED = "topology.runtime_destroyed"
+    RUNTIME_SET_ASIDE = "topology.runtime_set_aside"
     PROJECTION_EMITTED = "runtime.projection_emitted"
     OPERATION_STARTED = "operation.started"
     OPERATION_PROGRESS = "operation.progress"
@@ -112,10 +113,11 @@ class RuntimeStateChange(Event):
 
 @frozen
 class TopologyEvent(Event):
-    """A runtime came, or went."""
+    """A runtime came, or went. ``reason`` says why it was set aside."""
 
     category = "topology"
     code: EventCode = field(validator=_codes("topology."))
+    reason: str | None = None
 
 
 @frozen

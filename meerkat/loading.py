@@ -62,7 +62,7 @@ def load_memory(
         feed_watermark=row.feed_watermark,
         live_operations=_live_operations(store, row),
         executor_attached=executor_attached,
-        row_is_stale=row.state is not phase.stored,
+        row_is_stale=row.state is not phase.stored or row.set_aside is not None,
     )
     memory = RuntimeMemory(row.runtime_id, durable=True, rules=rules, head=head)
     for state in known:

@@ -41,6 +41,8 @@ class RuntimeRow:
     """What is stored of a runtime itself.
 
     ``fence`` counts its commits: who has not seen the last of them cannot write.
+    ``set_aside`` says why the runtime was given up by the process that had it last, until
+    somebody acts; any other commit of the runtime clears it.
     ``feed_watermark`` is the last sequence given in the completion feed of the present epoch,
     ``live_operations`` the number of its operations that are noted as begun: counted by who
     commits, and kept as it is.
@@ -57,6 +59,7 @@ class RuntimeRow:
     cursors: EpochCursorSnapshot = field(factory=EpochCursorSnapshot)
     feed_watermark: int = 0
     live_operations: int = 0
+    set_aside: str | None = None
 
     @property
     def has_news(self) -> bool:

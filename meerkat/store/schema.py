@@ -185,6 +185,8 @@ WHERE outcome IS NOT NULL AND payload IS NOT NULL
 # What has ended and was not cut down yet, in the order of arrival: all have the same value,
 # and behind it the rowid, so that new entries share a page.
 
+_SET_ASIDE_COLUMN = "ALTER TABLE runtimes ADD COLUMN set_aside TEXT"
+
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         _RUNTIMES,
@@ -215,6 +217,7 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         _INPUTS_OF_A_RUNTIME,
         _INPUTS_WHOLE,
     ),
+    4: (_SET_ASIDE_COLUMN,),
 }
 """version → the statements that lead to it from the version before."""
 
@@ -232,8 +235,16 @@ SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admissio
         0) AS feed_watermark,
     0 AS live_operations,
     EXISTS (SELECT 1 FROM main.operations AS o
-        WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id) AS has_news
+        WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id) AS has_news,
+    NULL AS set_aside
 FROM main.runtimes AS r
+"""
+
+_RUNTIMES_OF_3 = """
+CREATE TEMP VIEW runtimes AS
+SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admission_sequence,
+    silent_intents, cursors, feed_watermark, live_operations, has_news, NULL AS set_aside
+FROM main.runtimes
 """
 
 _BEGUN_OPERATIONS_OF_1 = """
@@ -243,6 +254,8 @@ SELECT '' AS runtime_id, '' AS epoch_id, '' AS operation_id, '' AS record WHERE 
 
 READ_AS_OURS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (_RUNTIMES_OF_1, _BEGUN_OPERATIONS_OF_1),
+    2: (_RUNTIMES_OF_3,),
+    3: (_RUNTIMES_OF_3,),
 }
 """older version → what gives a reader's connection, and it alone, the tables of our schema.
 

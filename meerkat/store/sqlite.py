@@ -58,7 +58,7 @@ from meerkat.store.sqlite_write import (
 _RUNTIME: Final = (
     "SELECT runtime_id, session_id, epoch_id, state, fence, registered, "
     "next_admission_sequence, CAST(silent_intents AS BLOB), CAST(cursors AS BLOB), "
-    "feed_watermark, live_operations FROM runtimes"
+    "feed_watermark, live_operations, set_aside FROM runtimes"
 )
 _WITH_WORK: Final = (
     "SELECT runtime_id FROM runtimes WHERE registered AND runtime_id IN ("

@@ -37,9 +37,10 @@ UPDATE runtimes SET
     session_id = new.column2, epoch_id = new.column3, state = new.column4, fence = new.column5,
     registered = new.column6, next_admission_sequence = new.column7,
     silent_intents = new.column8, cursors = new.column9,
-    feed_watermark = new.column10, live_operations = new.column11, has_news = new.column12
+    feed_watermark = new.column10, live_operations = new.column11, has_news = new.column12,
+    set_aside = new.column13
 FROM (VALUES {rows}) AS new
-WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column13
+WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column14
 """
 
 _PUT_INPUT: Final = """

@@ -132,13 +132,14 @@ def test_ser_04_events(event: Event, category: str, data: dict[str, Any]) -> Non
     assert round_trip(envelope) == envelope
 
 
-def test_ser_04_every_code_of_the_specification() -> None:
+def test_ser_04_every_code_of_the_specification_and_one_of_supervision() -> None:
     inputs = "accepted deduplicated rejected superseded coalesced queued staged applied consumed"
     wanted = [f"input.{word}" for word in (*inputs.split(), "abandoned")]
     wanted += [f"run.{w}" for w in ("started", "progress", "completed", "failed", "cancelled")]
     wanted += ["runtime.state_changed", "runtime.projection_emitted"]
     wanted += [f"topology.runtime_{w}" for w in ("created", "retired", "recycled", "destroyed")]
     wanted += [f"operation.{w}" for w in ("started", "progress", "completed")]
+    wanted += ["topology.runtime_set_aside"]
     assert sorted(code.value for code in EventCode) == sorted(wanted)
 
 

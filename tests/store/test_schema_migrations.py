@@ -48,8 +48,8 @@ from meerkat.store.sqlite import _WITH_WORK
 from meerkat.store.sqlite_prune import _FORGET_RUNS, _WHOLE
 
 EPOCH, EARLIER = RuntimeEpochId.new(), RuntimeEpochId.new()
-COLUMNS_OF_1 = 9
-"""Columns that ``runtimes`` had in schema 1; what came later lies behind them."""
+COLUMNS_OF_1, COLUMNS_OF_2 = 9, 12
+"""Columns that ``runtimes`` had in schemas 1 and 2; what came later lies behind them."""
 
 
 def known(runtime_id: LogicalRuntimeId, watermark: int = 0) -> RuntimeRow:
@@ -225,15 +225,16 @@ def test_a_row_knows_whether_it_has_news() -> None:
         assert not evolve(known(R1, 2), live_operations=1, state=gone).has_news
 
 
-def make_schema_2(path: Path) -> None:
-    """A file as the second schema left it: R1 has ended inputs, with and without a key."""
+def make_schema_2(path: Path, version: int = 2) -> None:
+    """A file as that schema left it: R1 has ended inputs, with and without a key."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
-    for statement in (*MIGRATIONS[1], *MIGRATIONS[2]):
+    for statement in (each for step in range(1, version + 1) for each in MIGRATIONS[step]):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("PRAGMA user_version = 2")
-    insert(connection, "runtimes", runtime_columns(evolve(known(R1), next_admission_sequence=9)))
+    connection.execute(f"PRAGMA user_version = {version}")
+    columns = runtime_columns(evolve(known(R1), next_admission_sequence=9))
+    insert(connection, "runtimes", columns[:COLUMNS_OF_2])
     for number, key in ((3, "b"), (1, None), (2, "a"), (4, None)):
         row = row_of(prompt(number, key), InputPhase.CONSUMED, number)
         insert(connection, "inputs", input_columns(R1, row))
@@ -242,8 +243,11 @@ def make_schema_2(path: Path) -> None:
     connection.close()
 
 
-def test_schema_2_is_read_as_it_is_and_pruned_once_migrated(path: Path) -> None:
-    make_schema_2(path)
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_older_schema_is_read_as_it_is_and_pruned_once_migrated(
+    path: Path, version: int
+) -> None:
+    make_schema_2(path, version)
     store = SqliteStore(path)
     read, before = everything(store), path.read_bytes()
     listed = [s.input_id.value.int for s in store.page_terminal_inputs(R1).items]
@@ -255,6 +259,10 @@ def test_schema_2_is_read_as_it_is_and_pruned_once_migrated(path: Path) -> None:
     assert (step.inputs, step.receipts) == (4, 1)
     assert store.load_input_by_key(R1, IdempotencyKey("a")) is not None
     assert [s.input_id.value.int for s in store.load_active_inputs(R1)] == [5]
+    store.commit(batch(R1, after=1, set_aside="it failed nine times"))
+    row = store.load_runtime(R1)
+    assert row is not None
+    assert row.set_aside == "it failed nine times"
     store.close()
 
 

@@ -96,6 +96,7 @@ def batches(draw: st.DrawFn) -> Batch:
         cursors=EpochCursorSnapshot(runtime_observed_seq=draw(SEQUENCES)),
         feed_watermark=draw(SEQUENCES),
         live_operations=draw(SEQUENCES),
+        set_aside=draw(st.sampled_from([None, "", "why"])),
         epoch_id=draw(st.sampled_from([None, *EPOCHS])),
         silent_intents=frozenset(draw(st.lists(st.sampled_from("xy"), max_size=2))),
     )
