@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Self
 
 from attrs import evolve, frozen
 
+from actors.light import LightCondition
 from meerkat.errors import ControlPlaneStopped
 from meerkat.event_log import SEQUENCES_PER_FENCE, EventLog, first_sequence
 from meerkat.events import EventGap, RuntimeEventEnvelope
@@ -142,7 +142,7 @@ class EventHub:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.changed = threading.Condition()
+        self.changed = LightCondition()
         self._logs: dict[LogicalRuntimeId, EventLog] = {}
         self._told: OrderedDict[LogicalRuntimeId, EventLog] = OrderedDict()  # those with events
         self._fences: dict[LogicalRuntimeId, int] = {}

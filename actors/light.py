@@ -1,56 +1,42 @@
-"""Light: the standard future and event, with a condition only where somebody waits.
+"""Light: the standard future and event, with a list of who waits only where somebody does.
 
 A host may have a hundred thousand submissions under way, each with two futures, and most of
 them are looked at when they are done. A ``threading.Condition`` is eight objects for the
-garbage collector to go through, this one is two. All of the behaviour is the standard
+garbage collector to go through, this one is one. All of the behaviour is the standard
 library's: what is replaced is the object that it locks, waits on and notifies.
 """
 
 from __future__ import annotations
 
 import threading
+from _thread import RLock
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class LightCondition:
-    """A lock, which becomes a ``threading.Condition`` on it once somebody waits."""
+class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
+    """A lock that can be waited on. Thread-safe.
 
-    __slots__ = ("_lock", "_waited_on")
+    It is taken and given back by the interpreter itself: a signal's exception comes before
+    it is taken, or where it will be given back. ``threading.Condition`` takes its lock in
+    Python, and one that comes in between leaves it taken for good.
+    """
+
+    __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._waited_on: threading.Condition | None = None
-
-    def __enter__(self) -> bool:
-        return self._lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-
-    def acquire(self) -> bool:
-        """Take the lock."""
-        return self._lock.acquire()
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
+        self._waiters: deque[Any] | None = None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until notified; the lock is held before and after."""
-        if self._waited_on is None:
-            self._waited_on = threading.Condition(self._lock)
-        return self._waited_on.wait(timeout)
+        if self._waiters is None:
+            self._waiters = deque()
+        return threading.Condition.wait(self, timeout)  # type: ignore[arg-type]
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until the predicate holds; says whether it does."""
@@ -58,8 +44,8 @@ class LightCondition:
 
     def notify_all(self) -> None:
         """Wake whoever waits; the lock is held."""
-        if self._waited_on is not None:
-            self._waited_on.notify_all()
+        if self._waiters:
+            threading.Condition.notify(self, len(self._waiters))  # type: ignore[arg-type]
 
 
 class LightEvent(threading.Event):

@@ -13,6 +13,7 @@ from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.executors import Executor
 from actors.journal import Journal
+from actors.light import LightEvent
 from actors.passivation import Notes, Sweep
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
@@ -48,7 +49,7 @@ class System:
     notes: Notes
     pruner: Pruner
     sweep: Sweep | None
-    closing: threading.Event = field(factory=threading.Event)
+    closing: threading.Event = field(factory=LightEvent)
     """Set before the store is closed: a run that outlives its plane must not open it again."""
-    ended: threading.Event = field(factory=threading.Event)
+    ended: threading.Event = field(factory=LightEvent)
     bindings: BindingsTable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from concurrent import futures
@@ -45,8 +46,7 @@ def waited_on(condition: LightCondition, waiters: int) -> None:
     deadline = monotonic() + WAIT_S
     while True:
         with condition:
-            inner: Any = condition._waited_on
-            if inner is not None and len(inner._waiters) == waiters:
+            if len(condition._waiters or ()) == waiters:
                 return
         assert monotonic() < deadline
         sleep(0)
@@ -288,12 +288,18 @@ def test_who_waits_for_a_condition_waits_until_it_holds() -> None:
         assert condition.wait_for(lambda: True, 0)
 
 
+def test_no_signal_comes_between_taking_the_lock_and_being_about_to_give_it_back() -> None:
+    """The interpreter takes it and gives it back; a method in Python would be interrupted."""
+    for name in ("__enter__", "__exit__"):
+        assert inspect.ismethoddescriptor(getattr(LightCondition, name))
+
+
 def test_a_condition_that_nobody_waits_on_is_a_lock() -> None:
     condition = LightCondition()
     condition.acquire()
     with condition:  # its holder may take it again, as asyncio's callbacks do
         condition.notify_all()
-    assert condition._waited_on is None
+    assert condition._waiters is None
     taken = on_a_thread(condition.__enter__)
     with pytest.raises(futures.TimeoutError):
         taken.result(0.001)
