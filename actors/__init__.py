@@ -5,6 +5,7 @@ Mailboxes, the journal, runs and time. No rule about inputs or runtimes is in th
 
 from actors.control_plane import ControlPlane
 from actors.door import Submission
+from actors.linked import Ended, watch_actor
 from actors.restarts import Restart, RestartPolicy, Restarts, Strategy
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
@@ -12,10 +13,12 @@ from actors.threaded import DriverThreads
 __all__ = [
     "ControlPlane",
     "DriverThreads",
+    "Ended",
     "Restart",
     "RestartPolicy",
     "Restarts",
     "RuntimeSupervisor",
     "Strategy",
     "Submission",
+    "watch_actor",
 ]

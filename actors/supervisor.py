@@ -13,6 +13,7 @@ import pykka
 
 from actors import messages as m
 from actors.assembly import assembled
+from actors.contained import ContainedActor
 from actors.executors import Executor, checked_executor
 from actors.settings import STOP_TIMEOUT_S, Settings
 from actors.shutdown import shut_down
@@ -22,7 +23,7 @@ from meerkat.store import RuntimeStore
 logger = logging.getLogger(__name__)
 
 
-class RuntimeSupervisor(pykka.ThreadingActor):
+class RuntimeSupervisor(ContainedActor):
     """Owns everything that runs for one store.
 
     ``RuntimeSupervisor.start(store=…, executor=…)`` becomes the store's owner in the
@@ -30,8 +31,6 @@ class RuntimeSupervisor(pykka.ThreadingActor):
     ``ControlPlane`` by the same names. Stopping the actor stops everything in order and
     closes the store.
     """
-
-    use_daemon_thread = True
 
     def __init__(
         self, *, store: RuntimeStore, executor: Executor | None = None, **settings: Any

@@ -14,6 +14,7 @@ import pytest
 from plane_builders import WAIT_S
 from pykka._envelope import Envelope
 
+from actors.contained import Contained, ContainedActor
 from actors.pool import ActorPool, PooledActor
 from actors.threaded import ThreadedActor
 
@@ -58,11 +59,25 @@ def test_a_threaded_actor_leaves_its_thread_to_pykka_and_what_runs_on_it_to_us()
     assert "_actor_loop" not in vars(pykka.ThreadingActor)
 
 
+def test_a_contained_actor_is_started_by_pykka_and_run_by_us() -> None:
+    own = {"_start_actor_loop", "_actor_loop", "_stop"}
+    assert set(HOOKS) & set(vars(Contained)) == own
+    assert "_create_actor_inbox" in vars(ContainedActor)
+
+
+def test_the_registry_is_a_list_under_a_lock_in_the_order_of_the_starts() -> None:
+    registry = pykka.ActorRegistry
+    assert type(registry._actor_refs) is list
+    with registry._actor_refs_lock:
+        assert registry._actor_refs == registry.get_all()
+    assert "reversed(cls.get_all())" in inspect.getsource(registry.stop_all)
+
+
 def test_no_other_module_uses_an_underscore_name_of_pykka() -> None:
     names = set(HOOKS) - {"_stop"}  # a name that others may have as well
     for path in Path(inspect.getfile(PooledActor)).parent.rglob("*.py"):
         used = {name for name in names if re.search(rf"\b{name}\b", path.read_text())}
-        if path.name not in ("pool.py", "threaded.py"):
+        if path.name not in ("pool.py", "threaded.py", "contained.py"):
             assert not used, f"{path.name} uses {used}"
 
 
