@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import pykka
-
 from actors import messages as m
 from actors.assembly import assembled
 from actors.contained import ContainedActor
