@@ -7,7 +7,6 @@ Nothing here decides anything. Any thread may call; runtimes never wait for each
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -17,7 +16,6 @@ from actors import messages as m
 from actors.clock import Clock
 from actors.collector import full_collections_put_off
 from actors.door import Asked, Door, RuntimeName, Submission
-from actors.event_hub import Subscription
 from actors.executors import Executor
 from actors.life import Life
 from actors.many_calls import ManyCalls
@@ -29,6 +27,7 @@ from actors.settings import (
     STOP_TIMEOUT_S,
     STUCK_AFTER_S,
 )
+from actors.subscriptions import Subscription, close_granted
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
 from meerkat.bindings import SessionRuntimeBindings
@@ -282,7 +281,7 @@ class ControlPlane:
         try:
             return _answer(asked, timeout)
         except CallTimedOut:
-            asked.reply.add_done_callback(_close_unread)
+            asked.reply.add_done_callback(close_granted)
             raise
 
     # --- control ------------------------------------------------------------------------
@@ -381,8 +380,3 @@ class ControlPlane:
 
 def _answer(asked: Asked[T], timeout: float | None) -> T:
     return wait_for(asked.reply, asked.call, timeout)
-
-
-def _close_unread(subscribed: Future[Subscription]) -> None:
-    if subscribed.exception() is None:
-        subscribed.result().close()

@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from actors import messages as m
-from actors.event_hub import Subscription
 from actors.executors import Executor, checked_executor
 from actors.life import Life
 from actors.replies import Handle, Reply, as_control_plane_error
+from actors.subscriptions import Subscription
 from actors.system import System
 from meerkat import kernel
 from meerkat.admission import encode_input

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from actors.event_hub import Subscription
 from actors.executors import Ending, Executor
 from actors.replies import Reply
+from actors.subscriptions import Subscription
 from meerkat import kernel
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.conversation import Conversation, Plan

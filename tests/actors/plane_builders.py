@@ -18,8 +18,8 @@ from attrs import frozen
 
 from actors import ControlPlane
 from actors import messages as m
-from actors.event_hub import Subscription
 from actors.replies import Reply
+from actors.subscriptions import Subscription
 from meerkat import (
     ContinuationInput,
     EventGap,

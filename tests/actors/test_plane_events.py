@@ -23,7 +23,7 @@ from plane_builders import (
 from plane_stores import BrokenOnce
 
 from actors import ControlPlane
-from actors.event_hub import Subscription
+from actors.subscriptions import Subscription
 from meerkat import EventGap, RunContext, RuntimeEventEnvelope
 from meerkat.errors import ApplyFailed, ControlPlaneStopped, RuntimeNotFound, StoreError
 from meerkat.events import ProjectionEvent

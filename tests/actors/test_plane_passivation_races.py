@@ -30,7 +30,7 @@ from plane_builders import (
 )
 
 from actors import ControlPlane, DriverThreads
-from actors.event_hub import Subscription
+from actors.subscriptions import Subscription
 from meerkat import EventGap, LogicalRuntimeId, RunContext, RuntimeEventEnvelope
 from meerkat.errors import ApplyFailed, InvalidState, Overloaded
 from meerkat.events import ProjectionEvent

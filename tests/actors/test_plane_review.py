@@ -24,8 +24,9 @@ from plane_builders import (
 
 from actors import ControlPlane
 from actors.door import Asked
-from actors.event_hub import EventHub, Subscription
+from actors.event_hub import EventHub
 from actors.replies import Reply
+from actors.subscriptions import Subscription
 from meerkat import EventGap, RunContext
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import ApplyFailed, CallTimedOut, ControlPlaneStopped, RuntimeNotFound

@@ -28,7 +28,7 @@ from plane_builders import (
 from plane_interrupts import begin_wait
 
 from actors import ControlPlane
-from actors.event_hub import Subscription
+from actors.subscriptions import Subscription
 from meerkat.outcomes import CompletionKind
 
 STUCK_S, LOOK_S = 100.0, 25.0
