@@ -14,6 +14,7 @@ from actors.directory import Directory
 from actors.driver import DriverActor, ThreadedDriverActor
 from actors.event_hub import EventHub
 from actors.executors import Executor
+from actors.host_loop import HostLoop
 from actors.journal import Journal
 from actors.passivation import Notes, Sweep
 from actors.pool import ActorPool
@@ -47,7 +48,7 @@ def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings
     """The parts of a plane over ``store``; their drivers have ``executor`` until told else."""
     clock, limits = settings.clock or SystemClock(), settings.limits
     timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
-    pool = _POOLS[settings.drivers]()
+    pool, host_loop = _POOLS[settings.drivers](), settings.loop
 
     def start_driver(runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
         return _DRIVERS[settings.drivers].start(system, runtime_id)
@@ -76,7 +77,7 @@ def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings
         pool=pool,
         slots=RunSlots(settings.max_concurrent_runs),
         threads=threads,
-        loop=RunLoop(threads),
+        loop=RunLoop(threads) if host_loop is None else HostLoop(threads, host_loop),
         watch=watch,
         timers=timers,
         events=EventHub(limits),

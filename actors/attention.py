@@ -26,7 +26,7 @@ class Attention:
         self._work_waits = False
         self._ends_at_boundary = False
         self._over = False
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
 
     # --- told by others -----------------------------------------------------------------
 
@@ -101,12 +101,12 @@ class Attention:
             self._changed.wait_for(look, min(max(0.0, seconds), threading.TIMEOUT_MAX))
         return found[0] if found else WakeReason.TIMEOUT
 
-    def listen(self, listener: Callable[[], None]) -> None:
+    def listen(self, listener: Callable[[], object]) -> None:
         """Call ``listener``, which must not raise, whenever there is something to look at."""
         with self._changed:
             self._listeners.append(listener)
 
-    def unlisten(self, listener: Callable[[], None]) -> None:
+    def unlisten(self, listener: Callable[[], object]) -> None:
         """Do not call it any more."""
         with self._changed:
             self._listeners.remove(listener)

@@ -6,6 +6,7 @@ Nothing here decides anything. Any thread may call; runtimes never wait for each
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -83,7 +84,8 @@ class ControlPlane:
     stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. A runtime of
     which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
     again, with None only to make room for others. ``drivers`` says which threads drive
-    runtimes. What is past ``retention`` is cut down in the background. :meth:`start` raises
+    runtimes. What is past ``retention`` is cut down in the background. Coroutine executors
+    run on ``loop``, which is the host's, or on one of the plane's own. :meth:`start` raises
     TypeError or ValueError for a setting of the wrong kind or range.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
@@ -108,6 +110,7 @@ class ControlPlane:
         passivate_after: float | None = PASSIVATE_AFTER_S,
         drivers: DriverThreads = DriverThreads.POOLED,
         retention: Retention = KEEP_EVERYTHING,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._open(
             Life(
@@ -125,6 +128,7 @@ class ControlPlane:
                     passivate_after=passivate_after,
                     drivers=drivers,
                     retention=retention,
+                    loop=loop,
                 )
             )
         )
@@ -132,9 +136,14 @@ class ControlPlane:
     @classmethod
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
         """The front door to a supervisor that runs in the host's own actor tree."""
+        return cls._over(Life(lambda: supervisor)).start()
+
+    @classmethod
+    def _over(cls, life: Life) -> Self:
+        """The front door to whatever ``life`` starts."""
         plane = cls.__new__(cls)
-        plane._open(Life(lambda: supervisor))  # noqa: SLF001 - of its own class
-        return plane.start()
+        plane._open(life)  # noqa: SLF001 - of its own class
+        return plane
 
     # --- coming and going ---------------------------------------------------------------
 

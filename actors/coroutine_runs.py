@@ -14,7 +14,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-from actors.executors import Ending, ending_of, planned
+from actors.executors import Ending, Stopped, ending_of, planned
 from actors.run_loop import RunLoop
 from actors.runs import FRAMES_SHOWN, RunBase
 from meerkat.boundary import AsyncBoundary
@@ -148,10 +148,11 @@ class CoroutineRun(RunBase):
 
     def start(self) -> None:
         """Perform the run on its loop; it says itself how it ended. Lets nothing through."""
-        self._loop.call(self._begin)
+        if not self._loop.call(self._begin):
+            self._end(Stopped())  # no loop to run on: its inputs wait, uncounted
 
     def _begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._outcome())
+        self._task = self._loop.begin(self._outcome())
         self._task.add_done_callback(self._done)
         if self._told.is_set():  # before there was a task
             self._task.cancel()

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 import pykka
 
 from actors import messages as m
+from actors.awaiting import on_loop
 from actors.clock import Clock
 from actors.messages import DriverMessage
 from actors.passivation import Resident, Resting
@@ -91,8 +92,11 @@ class Directory:
             reply.fail(ControlPlaneStopped())
 
     def _wait_for_room(self, runtime_id: LogicalRuntimeId) -> None:
-        """Overloaded, unless a driver that is about to rest does so within a moment."""
-        if on_worker():
+        """Overloaded, unless a driver that is about to rest does so within a moment.
+
+        A thread that others wait for, one with an event loop too, does not wait itself.
+        """
+        if on_worker() or on_loop():
             raise Overloaded("live_runtimes_max", self._live_max)
         self._wanted += 1
         try:

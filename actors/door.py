@@ -77,6 +77,11 @@ class Door:
     def __init__(self, life: Life) -> None:
         self._life = life
 
+    @property
+    def system(self) -> System:
+        """What is behind it just now; ControlPlaneStopped when that was never started."""
+        return self._life.system
+
     # --- registering --------------------------------------------------------------------
 
     def register(self, runtime_id: RuntimeName) -> Asked[SessionRuntimeBindings]:
@@ -120,7 +125,7 @@ class Door:
         input: Input,  # noqa: A002
         reply: Reply[AcceptOutcome],
     ) -> Asked[AcceptOutcome]:
-        system = self._life.system
+        system = self.system
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
         system.calls.opened_within_limit(reply, name)
@@ -163,7 +168,7 @@ class Door:
 
     def subscribe_to_all(self) -> Subscription:
         """Everybody's events from now on, which no runtime has to be asked for."""
-        return self._life.system.events.subscribe(None, None)
+        return self.system.events.subscribe(None, None)
 
     # --- control ------------------------------------------------------------------------
 
@@ -249,7 +254,7 @@ class Door:
 
     def ask(self, runtime_id: RuntimeName, call: str, message: Any) -> Asked[Any]:
         """Open the reply of a message, and put the message in its runtime's mailbox."""
-        system = self._life.system
+        system = self.system
         name = as_runtime_id(runtime_id)
         system.calls.opened(message.reply)
         _deliver(system, name, message)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LEFT: Final = "coroutines did not end when they were cancelled; they are left"
+
 READS_AT_A_TIME: Final = 2
 """Sessions that are read at a time for the loop, on threads: more only queue at the disk."""
 
@@ -37,16 +39,28 @@ class RunLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._thread_id: int | None = None
         self._performed: dict[Future[Any], asyncio.Task[Any] | None] = {}
         self._stopped = False
         self._over = False
         self._end: asyncio.Task[None] | None = None
 
-    def call(self, callback: Callable[[], object]) -> None:
-        """Call back on the loop's thread, soon; never once stopped."""
+    @property
+    def is_missed(self) -> bool:
+        """Was it used, and has its host closed it? One of the plane's own is always there."""
+        return False
+
+    def call(self, callback: Callable[[], object]) -> bool:
+        """Call back on the loop's thread, soon; False, and never, once stopped."""
         with self._lock:
-            if not self._stopped:
-                self._running().call_soon_threadsafe(callback)
+            if self._stopped:
+                return False
+            self._running().call_soon_threadsafe(callback)
+            return True
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task of the loop, which is cancelled at its end. Used on the loop."""
+        return asyncio.get_running_loop().create_task(coroutine)
 
     def perform(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, while this thread, which is not the loop's, waits.
@@ -55,16 +69,15 @@ class RunLoop:
         is cancelled by that.
         """
         done: Future[T] = Future()
-        with self._lock:
-            if self._stopped:
-                coroutine.close()
-                raise ControlPlaneStopped
-            self._performed[done] = None
-            self._running().call_soon_threadsafe(self._begin, coroutine, done)
+        self._performed[done] = None
+        if not self.call(partial(self._begin, coroutine, done)):
+            del self._performed[done]
+            coroutine.close()
+            raise ControlPlaneStopped
         return done.result()
 
     def _begin(self, coroutine: Coroutine[Any, Any, T], done: Future[T]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = self.begin(coroutine)
         self._performed[done] = task  # which the loop itself would not keep
         task.add_done_callback(partial(self._performed_to_end, done))
 
@@ -81,17 +94,13 @@ class RunLoop:
     async def read(self, read: Callable[[], T]) -> T:
         """Call a function that waits for the disk, on a thread. Used on the loop."""
         async with self._reading:
-            done: Future[T] = Future()
-            self._threads.start(partial(_settle, done, read))
-            return await asyncio.wrap_future(done)
+            return await asyncio.wrap_future(self._threads.outcome_of(read))
 
     def frame_in(self, task: asyncio.Task[Any]) -> FrameType | None:
         """The frame the loop's thread is in, if it is in that task and does not come back."""
-        if self._loop is None or self._thread is None:
+        if self._loop is None or asyncio.current_task(self._loop) is not task:
             return None
-        if asyncio.current_task(self._loop) is not task:
-            return None
-        return sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - its one way
+        return sys._current_frames().get(self._thread_id or 0)  # noqa: SLF001 - its one way
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what is left and wait for the thread to end, for so long. Idempotent."""
@@ -104,7 +113,11 @@ class RunLoop:
             loop.call_soon_threadsafe(self._begin_to_wind_up)
         thread.join(timeout_s)
         if thread.is_alive():
-            logger.warning("coroutines did not end when they were cancelled; they are left")
+            logger.warning(LEFT)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Nobody waits for a loop that has been stopped."""
         for done in tuple(self._performed):
             with suppress(InvalidStateError):
                 done.set_exception(ControlPlaneStopped())
@@ -135,6 +148,7 @@ class RunLoop:
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run the loop to its end, whatever a task of the host's lets through."""
+        self._thread_id = threading.get_ident()
         asyncio.set_event_loop(loop)
         while not self._over:
             try:
@@ -142,12 +156,3 @@ class RunLoop:
             except BaseException:
                 logger.exception("a task of the host's broke out of the event loop")
         loop.close()
-
-
-def _settle(done: Future[T], read: Callable[[], T]) -> None:
-    if not done.set_running_or_notify_cancel():
-        return
-    try:
-        done.set_result(read())
-    except BaseException as error:  # noqa: BLE001 - it is the reader's to handle
-        done.set_exception(error)

@@ -10,8 +10,13 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
 from actors.work_queue import WorkQueue
+
+T = TypeVar("T")
 
 
 class RunSlots:
@@ -66,6 +71,12 @@ class RunThreads:
         if not self._stopped:
             self._tasks.put(task)
 
+    def outcome_of(self, work: Callable[[], T]) -> Future[T]:
+        """What ``work`` gives or raises on a thread of its own; unlike a run it may raise."""
+        outcome: Future[T] = Future()
+        self.start(partial(_settle, outcome, work))
+        return outcome
+
     def stop(self) -> None:
         """End the threads that are idle now, and the others when their task returns."""
         self._stopped = True
@@ -80,3 +91,12 @@ class RunThreads:
         while (task := self._tasks.get()) is not None:
             task()
             del task  # nothing of it is kept until the next one comes
+
+
+def _settle(outcome: Future[T], work: Callable[[], T]) -> None:
+    if not outcome.set_running_or_notify_cancel():
+        return
+    try:
+        outcome.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - it is the waiter's to handle
+        outcome.set_exception(error)

@@ -6,9 +6,10 @@ the wrong kind is a TypeError, one out of range a ValueError; both name the sett
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from attrs import Attribute, field, frozen
 
@@ -76,6 +77,28 @@ def _a_policy(_settings: object, _attribute: Attribute[Any], value: Any) -> None
         raise TypeError(f"a policy has resolve(), not {type(value).__name__}")
 
 
+def _a_loop_or_none(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, asyncio.AbstractEventLoop | None):
+        raise TypeError(f"loop is an event loop or None, not {type(value).__name__}")
+
+
+class SettingsByName(TypedDict, total=False):
+    """The same by name, for whoever passes them on."""
+
+    clock: Clock | None
+    max_concurrent_runs: int
+    limits: Limits
+    backoff: Backoff
+    policy: PolicyTable
+    grace_s: float
+    run_deadline_s: float | None
+    stuck_after_s: float | None
+    passivate_after: float | None
+    drivers: DriverThreads
+    retention: Retention
+    loop: asyncio.AbstractEventLoop | None
+
+
 @frozen(kw_only=True)
 class Settings:
     """How a control plane works; what each setting does is said by ``ControlPlane``."""
@@ -91,3 +114,4 @@ class Settings:
     passivate_after: float | None = field(default=PASSIVATE_AFTER_S, validator=_seconds_or_none)
     drivers: DriverThreads = field(default=DriverThreads.POOLED, converter=DriverThreads)
     retention: Retention = field(default=KEEP_EVERYTHING, validator=_a(Retention))
+    loop: asyncio.AbstractEventLoop | None = field(default=None, validator=_a_loop_or_none)

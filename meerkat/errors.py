@@ -232,6 +232,18 @@ class ControlPlaneStopped(RuntimeControlPlaneError):
         super().__init__("Control plane stopped")
 
 
+class LoopClosed(RuntimeControlPlaneError):
+    """The event loop that runs the control plane's coroutines was closed by its host.
+
+    Stop the control plane before its loop ends; started again, it uses the loop of that time.
+    """
+
+    code = "loop_closed"
+
+    def __init__(self) -> None:
+        super().__init__("The event loop that runs this control plane's coroutines is closed")
+
+
 class CallTimedOut(RuntimeControlPlaneError, TimeoutError):
     """The caller's patience ended; the work did not. It is still queued and goes on."""
 
