@@ -3,14 +3,19 @@
 Mailboxes, the journal, runs and time. No rule about inputs or runtimes is in this package.
 """
 
+from actors.children import ChildInfo, ChildSpec, ChildState
 from actors.control_plane import ControlPlane
 from actors.door import Submission
 from actors.linked import Ended, watch_actor
 from actors.restarts import Restart, RestartPolicy, Restarts, Strategy
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
+from actors.tree import Supervisor, SupervisorRef
 
 __all__ = [
+    "ChildInfo",
+    "ChildSpec",
+    "ChildState",
     "ControlPlane",
     "DriverThreads",
     "Ended",
@@ -20,5 +25,7 @@ __all__ = [
     "RuntimeSupervisor",
     "Strategy",
     "Submission",
+    "Supervisor",
+    "SupervisorRef",
     "watch_actor",
 ]

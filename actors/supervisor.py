@@ -7,7 +7,7 @@ a runtime whose driver runs do not come through here; the directory is read dire
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from actors import messages as m
 from actors.assembly import assembled
@@ -29,6 +29,8 @@ class RuntimeSupervisor(ContainedActor):
     ``ControlPlane`` by the same names. Stopping the actor stops everything in order and
     closes the store.
     """
+
+    shutdown_s: ClassVar[float | None] = None  # a stop has bounds of its own
 
     def __init__(
         self, *, store: RuntimeStore, executor: Executor | None = None, **settings: Any

@@ -223,6 +223,17 @@ class RuntimeUnavailable(RuntimeControlPlaneError):
         self.reason = reason
 
 
+class TooManyRestarts(MeerkatError):
+    """A supervisor's children fail faster than it may restart them; ``reason`` is the last."""
+
+    code = "too_many_restarts"
+
+    def __init__(self, child: str, reason: str) -> None:
+        super().__init__(f"Too many restarts: {child}: {reason}")
+        self.child = child
+        self.reason = reason
+
+
 class ControlPlaneStopped(RuntimeControlPlaneError):
     """The control plane is stopped or was never started."""
 

@@ -38,6 +38,7 @@ TEXTS: list[tuple[errors.MeerkatError, str]] = [
         errors.InvalidRuntimeTransition(RuntimeState.DESTROYED, RuntimeState.RUNNING),
         "Invalid runtime state transition: destroyed -> running",
     ),
+    (errors.TooManyRestarts("mail", "OSError"), "Too many restarts: mail: OSError"),
 ]
 
 
