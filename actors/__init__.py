@@ -8,6 +8,7 @@ from actors.control_plane import ControlPlane
 from actors.door import Submission
 from actors.linked import Ended, watch_actor
 from actors.restarts import Restart, RestartPolicy, Restarts, Strategy
+from actors.stopping import ShutdownReport
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
 from actors.tree import Supervisor, SupervisorRef
@@ -23,6 +24,7 @@ __all__ = [
     "RestartPolicy",
     "Restarts",
     "RuntimeSupervisor",
+    "ShutdownReport",
     "Strategy",
     "Submission",
     "Supervisor",

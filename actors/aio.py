@@ -27,6 +27,7 @@ from actors.life import Life
 from actors.replies import Reply
 from actors.run_places import RunThreads
 from actors.settings import STOP_TIMEOUT_S, SettingsByName
+from actors.stopping import ShutdownReport
 from actors.subscriptions import Subscription
 from actors.supervisor import RuntimeSupervisor
 from meerkat.bindings import SessionRuntimeBindings
@@ -109,7 +110,7 @@ class AsyncControlPlane:
         await self._on_a_thread(self._plane.start)
         return self
 
-    async def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> None:
+    async def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> ShutdownReport:
         """Refuse new work, let the runs in hand end, commit, answer everybody, close.
 
         Cancelled, it goes on to its end all the same. ``timeout`` is for the runs, as in

@@ -106,15 +106,15 @@ class Timers:
                 heapq.heapify(self._due)
                 self._cancelled = 0
 
-    def stop(self) -> None:
-        """Drop what is due later and end the thread. Idempotent."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Drop what is due later and end the thread, waiting for it so long. Idempotent."""
         with self._changed:
             self._stopped = True
             self._due.clear()
             self._changed.notify()
             thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(timeout_s)
 
     def _work(self) -> None:
         while True:

@@ -7,7 +7,8 @@ its handles wait on.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
+from itertools import chain
 
 from actors.replies import settle
 from meerkat.identifiers import InputId, LogicalRuntimeId
@@ -22,6 +23,9 @@ class Completions:
         self._waiting: defaultdict[LogicalRuntimeId, dict[InputId, list[CompletionHandle]]] = (
             defaultdict(dict)
         )
+        self._ending: deque[CompletionHandle] = deque()
+        self.ended_by_stop = 0
+        """Handles that :meth:`end_all` has ended."""
 
     def watch(
         self, runtime_id: LogicalRuntimeId, input_id: InputId, handle: CompletionHandle
@@ -56,9 +60,21 @@ class Completions:
                 _settle(handle, outcome)
 
     def end_all(self, outcome: CompletionOutcome) -> None:
-        """End every handle there is."""
-        for runtime_id in tuple(self._waiting):
-            self.end_runtime(runtime_id, outcome)
+        """End every handle there is, and count them.
+
+        One after the other: where a callback hangs, another call goes on behind it.
+        """
+        with self._lock:
+            for waiting in self._waiting.values():
+                self._ending.extend(chain.from_iterable(waiting.values()))
+            self._waiting.clear()
+        while self._ending:
+            handle = self._ending.popleft()
+            if not handle.done():
+                self.ended_by_stop += 1  # before its callbacks, which may not return
+                _settle(handle, outcome)
+                ours = handle.exception() is None and handle.result() is outcome
+                self.ended_by_stop -= not ours
 
 
 def _settle(handle: CompletionHandle, outcome: CompletionOutcome) -> None:

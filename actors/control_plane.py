@@ -28,6 +28,8 @@ from actors.settings import (
     STOP_TIMEOUT_S,
     STUCK_AFTER_S,
 )
+from actors.signals import TermBlocks
+from actors.stopping import ShutdownReport
 from actors.subscriptions import Subscription, close_granted
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
@@ -76,7 +78,9 @@ T = TypeVar("T")
 class ControlPlane:
     """Durable sessions over one store, in this process. Thread-safe.
 
-    It owns the store from :meth:`start` to :meth:`stop`, and closes it. ``executor``
+    It owns the store from :meth:`start` to :meth:`stop`, and closes it. One that is dropped
+    without a stop goes on, and loses nothing; it is stopped when the interpreter ends, as is
+    every one that was forgotten. ``executor``
     performs the runs: a function ``(context, staged_input) -> RunOutput``, ordinary or
     ``async``, or an object with such an ``apply``. At most ``max_concurrent_runs`` are under
     way. A run that has taken ``run_deadline_s`` seconds has failed; one that is to end has
@@ -136,7 +140,7 @@ class ControlPlane:
     @classmethod
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
         """The front door to a supervisor that runs in the host's own actor tree."""
-        return cls._over(Life(lambda: supervisor)).start()
+        return cls._over(Life(lambda: supervisor, owned=False)).start()
 
     @classmethod
     def _over(cls, life: Life) -> Self:
@@ -156,18 +160,33 @@ class ControlPlane:
         self._life.start()
         return self
 
-    def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> None:
+    def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> ShutdownReport:
         """Refuse new work, let the runs in hand end, commit, answer everybody, close.
 
         After ``timeout`` seconds the runs are cancelled; what waits stays for the next
         start. ``drain`` works the lanes empty first. Undecided calls raise
-        ControlPlaneStopped, open handles end as runtime_terminated. Idempotent, and whoever
-        calls it while it is under way waits for the same end.
+        ControlPlaneStopped, open handles end as runtime_terminated. Whatever hangs, it takes
+        ``timeout`` and a few times ``grace_s``; the report says what was left behind.
+
+        Idempotent: whoever calls it while it is under way, or later, gets the same report.
+        The first call decides whether it drains, and the one with the least time left how
+        patient it is. An exception in the main thread, Ctrl-C say, ends the wait and not the
+        stop. TypeError and ValueError for a timeout that is none.
         """
-        self._life.stop(m.ShutDown(drain, timeout))
+        return self._life.stop(m.ShutDown(drain, timeout))
 
     def __enter__(self) -> Self:
-        return self.start()
+        """Start; in the main thread SIGTERM ends the block, unless the host handles it.
+
+        It raises SystemExit(143) there, whatever the thread waits for just then. While the
+        block stops the plane, a second one has that wait for no run.
+        """
+        try:
+            self._term_blocks.enter()
+            return self.start()
+        except BaseException:
+            self._term_blocks.leave()
+            raise
 
     def __exit__(
         self,
@@ -175,7 +194,12 @@ class ControlPlane:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        """Stop; the report is what :meth:`stop` gives from now on."""
+        try:
+            self._term_blocks.stops()
+            self.stop()
+        finally:
+            self._term_blocks.leave()
 
     # --- registering --------------------------------------------------------------------
 
@@ -385,6 +409,7 @@ class ControlPlane:
     def _open(self, life: Life) -> None:
         self._life = life
         self._door = Door(life)
+        self._term_blocks = TermBlocks(life.hurry)
 
 
 def _answer(asked: Asked[T], timeout: float | None) -> T:

@@ -8,6 +8,7 @@ at once, in the control plane's words.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
@@ -128,8 +129,8 @@ class Door:
         system = self.system
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
-        system.calls.opened_within_limit(reply, name)
-        _deliver(system, name, m.Accept(input, payload, reply))
+        message = m.Accept(input, payload, reply)
+        _deliver(system, name, message, partial(system.calls.opened_within_limit, reply, name))
         return Asked("ingest", name, reply)
 
     def completion(
@@ -256,17 +257,19 @@ class Door:
         """Open the reply of a message, and put the message in its runtime's mailbox."""
         system = self.system
         name = as_runtime_id(runtime_id)
-        system.calls.opened(message.reply)
-        _deliver(system, name, message)
+        _deliver(system, name, message, partial(system.calls.opened, message.reply))
         return Asked(call, name, message.reply)
 
 
-def _deliver(system: System, name: LogicalRuntimeId, message: Any) -> None:
-    """Hand a message to its driver. What prevents that, no thread to be had say, is raised.
+def _deliver(
+    system: System, name: LogicalRuntimeId, message: Any, opened: Callable[[], None]
+) -> None:
+    """Note a call and hand it to its driver. What prevents that is raised: no thread, Ctrl-C.
 
     The call takes no place any more then.
     """
     try:
+        opened()
         system.directory.deliver(name, message)
     except BaseException as error:
         said = as_control_plane_error(error)

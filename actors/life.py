@@ -2,79 +2,195 @@
 
 A front door may be opened again after it was closed; each opening has a system of its own.
 Any thread may open and close it.
+
+A signal may raise in the main thread at any moment, KeyboardInterrupt or SystemExit, so what
+must not be cut in half is not done there: a start is made on a thread of its own, a stop on
+the supervisor's. Who waits for one may be torn away, and it goes on to its end.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import pykka
 
 from actors import messages as m
+from actors.light import LightFuture
 from actors.replies import refuse_deadlock
+from actors.run_places import RunThreads
+from actors.stopping import ShutdownReport
 from actors.supervisor import RuntimeSupervisor
 from actors.system import System
-from meerkat.errors import ControlPlaneStopped
+from meerkat.errors import ControlPlaneForked, ControlPlaneStopped
 
 _STILL_ALIVE_S: Final = 1.0
 """How often to look whether a supervisor that does not answer has ended."""
 
+SupervisorRef: TypeAlias = pykka.ActorRef[RuntimeSupervisor]
+
 
 class Life:
-    """One front door's supervisor, from start to stop and again. Thread-safe."""
+    """One front door's supervisor, from start to stop and again. Thread-safe.
 
-    def __init__(self, start: Callable[[], pykka.ActorRef[RuntimeSupervisor]]) -> None:
+    ``owned``: it is this door that starts the supervisor, and that ends one whose start was
+    interrupted.
+    """
+
+    def __init__(self, start: Callable[[], SupervisorRef], *, owned: bool = True) -> None:
         self._start = start
+        self._owned = owned
+        self._process = os.getpid()
         self._lock = threading.RLock()  # a signal handler may stop what its thread starts
-        self._supervisor: pykka.ActorRef[RuntimeSupervisor] | None = None
-        self._system: System | None = None
-        self._stopping: System | None = None
+        self._opening: Opening | None = None
 
     @property
     def system(self) -> System:
-        """The parts behind the front door; ControlPlaneStopped when it was never opened."""
-        if self._system is None:
+        """The parts behind the front door; ControlPlaneStopped when it is not open.
+
+        ControlPlaneForked in a process that was forked since: the threads are the parent's.
+        """
+        if os.getpid() != self._process:
+            raise ControlPlaneForked
+        system = None if self._opening is None else self._opening.system
+        if system is None:
             raise ControlPlaneStopped
-        return self._system
+        return system
 
     def start(self) -> None:
-        """Start, unless it runs; while a stop is under way, wait for its end first."""
+        """Start, unless it runs; while a stop is under way, wait for its end first.
+
+        Whatever is raised here, an interrupt too, nothing stays started.
+        """
+        if os.getpid() != self._process:
+            raise ControlPlaneForked
         while True:
             with self._lock:
-                if self._system is None or self._system.ended.is_set():
-                    supervisor = self._start()
-                    self._system = _system_of(supervisor)
-                    self._supervisor = supervisor
+                last = self._opening
+                if last is None or last.is_over:
+                    self._opening = Opening(self._start, owned=self._owned)
+                    self._opening.begin()
                     return
-                ending = self._ending()
-            if ending is None:
-                return
+                if not last.is_ending:
+                    return
             refuse_deadlock("start")
-            ending.ended.wait()
+            last.wait_for_end()
 
-    def _ending(self) -> System | None:
-        """What is being stopped, by us or by its host."""
-        alive = self._supervisor is not None and self._supervisor.is_alive()
-        return None if alive and self._stopping is not self._system else self._system
+    def stop(self, message: m.ShutDown) -> ShutdownReport:
+        """Stop, and wait for the end; whoever calls meanwhile waits for the same one.
 
-    def stop(self, message: m.ShutDown) -> None:
-        """Stop, and wait for the end; whoever calls meanwhile waits for the same one."""
+        In a forked process there is nothing to stop.
+        """
+        if os.getpid() != self._process:
+            return ShutdownReport()
         with self._lock:
-            supervisor, system = self._supervisor, self._system
-            if supervisor is None or system is None:
-                return
-            refuse_deadlock("stop")
-            self._stopping = system
-        with suppress(pykka.ActorDeadError):
-            supervisor.tell(message)
-            supervisor.stop(block=False)
+            opening = self._opening
+        if opening is None:
+            return ShutdownReport()
+        refuse_deadlock("stop")
+        return opening.stop(message)
+
+    def hurry(self) -> None:
+        """Have a stop that is under way, or comes, wait for no run."""
+        opening = self._opening
+        if opening is not None and opening.system is not None:
+            opening.system.stopping.hurry()
+
+
+class Opening:
+    """One supervisor of a front door, from its start to its end. Thread-safe."""
+
+    def __init__(self, start: Callable[[], SupervisorRef], *, owned: bool) -> None:
+        self._start = start
+        self._owned = owned
+        self._begun: LightFuture[System] = LightFuture()
+        self._given_up = False
+        self._supervisor: SupervisorRef | None = None
+        self.system: System | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Has it ended, or never come to be?"""
+        if self.system is None:
+            return self._begun.done()
+        return self.system.ended.is_set() or (self._given_up and not self._owned)
+
+    @property
+    def is_ending(self) -> bool:
+        """Is it to end, by our will or its host's?"""
+        alive = self._supervisor is not None and self._supervisor.is_alive()
+        return self._given_up or not alive or self._stopping
+
+    @property
+    def _stopping(self) -> bool:
+        return self.system is not None and self.system.stopping.begun.is_set()
+
+    def begin(self) -> None:
+        """Start it; raises what that raises. When this is interrupted it ends again."""
+        try:
+            threads = RunThreads()
+            threads.start(self._perform)
+            threads.stop()
+            self._begun.result()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _perform(self) -> None:
+        if not self._begun.set_running_or_notify_cancel():
+            return
+        try:
+            self._supervisor = self._start()
+            self.system = _system_of(self._supervisor)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+            self._begun.set_exception(error)
+        else:
+            self._begun.set_result(self.system)
+            self._end_if_given_up()
+
+    def _give_up(self) -> None:
+        """Nobody waits for it any more: it ends, or does not even begin."""
+        self._given_up = True
+        if not self._begun.cancel():
+            self._end_if_given_up()
+
+    def _end_if_given_up(self) -> None:
+        # Asked by both sides, each after it has said its part: one of them sees the other's.
+        if self._given_up and self._owned and self.system is not None:
+            self._tell_to_stop(m.ShutDown(drain=False, timeout_s=0))
+
+    def _tell_to_stop(self, message: m.ShutDown) -> None:
+        if self._supervisor is not None and self.system is not None:
+            self.system.stopping.begun.set()
+            with suppress(pykka.ActorDeadError):
+                self._supervisor.tell(message)
+
+    def stop(self, message: m.ShutDown) -> ShutdownReport:
+        """Stop it and wait for its end. Of all who wait, the least patient decides."""
+        with suppress(CancelledError):
+            self._begun.exception()  # a start that is under way comes to its end first
+        system = self.system
+        if system is None:
+            return ShutdownReport()
+        self._tell_to_stop(message)
+        if not system.ended.wait(message.timeout_s):
+            system.stopping.hurry()
         system.ended.wait()  # not for an answer: an ask that races the end gets none
+        return system.stopping.report
+
+    def wait_for_end(self) -> None:
+        """Wait until it is over."""
+        with suppress(CancelledError):
+            self._begun.exception()
+        if self.system is not None:
+            self.system.ended.wait()
 
 
-def _system_of(supervisor: pykka.ActorRef[RuntimeSupervisor]) -> System:
+def _system_of(supervisor: SupervisorRef) -> System:
     """The parts behind a supervisor; ControlPlaneStopped for one that has ended."""
     answer = supervisor.ask(m.GiveSystem(), block=False)
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -304,12 +305,21 @@ DriverMessage: TypeAlias = (
 # --- to the supervisor ------------------------------------------------------------------
 
 
+def _waitable(seconds: float) -> float:
+    """A time that can be waited for; TypeError, ValueError. Without end means very long."""
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"timeout takes seconds, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError("timeout is 0 or above")
+    return min(seconds, threading.TIMEOUT_MAX)
+
+
 @frozen
 class ShutDown:
     """Stop everything; see ControlPlane.stop."""
 
     drain: bool
-    timeout_s: float
+    timeout_s: float = field(converter=_waitable)
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, Generic, TypeVar
 
@@ -79,6 +79,8 @@ class Reply(LightFuture[T], Generic[T]):
             self._close()
             settle(self.set_exception, said)
             failed = self.exception() is said  # unless somebody has given its value meanwhile
+            if failed and self.calls is not None and isinstance(said, ControlPlaneStopped):
+                self.calls.was_refused()
             if failed and self.completion is not None and not self.completion.done():
                 settle(self.completion.set_exception, said)
 
@@ -96,6 +98,8 @@ def settle(set_outcome: Callable[[T], None], outcome: T) -> None:
     """Settle a future. What its host's callbacks raise, SystemExit even, harms nobody else."""
     try:
         set_outcome(outcome)
+    except InvalidStateError:
+        return  # somebody else was first
     except BaseException:
         logger.exception("a callback of the host failed")
 
@@ -155,6 +159,8 @@ class OpenCalls:
         self._of_runtime: dict[LogicalRuntimeId, int] = {}
         self._refusing = False
         self._ended = False
+        self.refused = 0
+        """Calls that were answered ControlPlaneStopped."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -176,8 +182,8 @@ class OpenCalls:
         if self._of_runtime.get(runtime_id, 0) >= share:
             raise Overloaded("in_flight_share", share)
         with self._lock:
-            reply.brings_work_to = runtime_id
             self._of_runtime[runtime_id] = self._of_runtime.get(runtime_id, 0) + 1
+            reply.brings_work_to = runtime_id  # no signal comes in between: nothing is called
         self.opened(reply)
 
     def closed(self, reply: Reply[Any]) -> None:
@@ -205,6 +211,11 @@ class OpenCalls:
         if self._ended:
             self.closed(reply)
             raise ControlPlaneStopped
+
+    def was_refused(self) -> None:
+        """A call was answered ControlPlaneStopped."""
+        with self._lock:
+            self.refused += 1
 
     def refuse(self) -> None:
         """Take no more calls but those that bring what is under way to an end."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from actors import messages as m
 from actors.clock import Timer
-from actors.executors import Ending
+from actors.executors import Cancelled, Ending
 from actors.replies import Reply
 from actors.runs import RunBase
 from actors.system import System
@@ -99,7 +99,7 @@ class DriverLink:
     def ended(self, ending: Ending) -> None:
         """The run is over: nobody looks after it, and nothing is due on its account."""
         if self._run is not None:
-            self._system.watch.end(self._run)
+            self._system.watch.end(self._run, cancelled=isinstance(ending, Cancelled))
             self._run = None
         for timer in (self._deadline, self._grace):
             if timer is not None:

@@ -1,4 +1,4 @@
-"""Run watch: shows an executor that gives no sign, with its stack.
+"""Run watch: the runs in hand: which gives no sign, with its stack, and how they end.
 
 A run gives a sign when it begins and whenever it uses its context; one that waits by its
 own will counts as well. The watch looks a few times per bound; it changes nothing.
@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from actors.clock import Clock, Timers
 from actors.runs import RunBase
-from meerkat.identifiers import RunId
+from meerkat.identifiers import LogicalRuntimeId, RunId
 
 LOOKS_PER_BOUND: Final = 4
 """How often a run is looked at within the time after which it counts as stuck."""
@@ -31,6 +31,15 @@ class Watched:
     """The sign since which it has been shown."""
 
 
+@frozen(kw_only=True)
+class Ends:
+    """How runs ended since their ends are counted, and whose have not."""
+
+    by_themselves: int
+    cancelled: tuple[LogicalRuntimeId, ...]
+    left: tuple[LogicalRuntimeId, ...]
+
+
 class RunWatch:
     """The runs in hand of one control plane. Thread-safe.
 
@@ -44,6 +53,9 @@ class RunWatch:
         self._lock = threading.Lock()
         self._watched: dict[RunBase, Watched] = {}
         self._looking = False
+        self._counts = False
+        self._by_themselves = 0
+        self._cancelled: list[LogicalRuntimeId] = []
 
     def begin(self, run: RunBase, tell: Callable[[str], None]) -> None:
         """Watch a run; ``tell`` is given what there is to say when it is stuck."""
@@ -59,9 +71,30 @@ class RunWatch:
         if watched is not None:
             watched.sign_at = self._clock.monotonic()
 
-    def end(self, run: RunBase) -> None:
-        """A run is over."""
-        self._watched.pop(run, None)
+    def end(self, run: RunBase, *, cancelled: bool = False) -> None:
+        """A run is over; it gave way, or ended by itself."""
+        with self._lock:
+            known = self._watched.pop(run, None) is not None
+            if not (known and self._counts):
+                return
+            if cancelled:
+                self._cancelled.append(run.runtime_id)
+            else:
+                self._by_themselves += 1
+
+    def count_ends(self) -> None:
+        """Count how runs end from now on: each that is in hand now, or begins later, once."""
+        with self._lock:
+            self._counts = True
+
+    def ends(self) -> Ends:
+        """How they ended since they are counted."""
+        with self._lock:
+            return Ends(
+                by_themselves=self._by_themselves,
+                cancelled=tuple(self._cancelled),
+                left=tuple(run.runtime_id for run in self._watched),
+            )
 
     def in_hand(self) -> frozenset[RunId]:
         """The runs that have begun and are not over."""

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final, TypeVar
 
 import pykka
+from attrs import evolve
 
 from actors import messages as m
+from actors.light import LightFuture
 from actors.pool import serving
+from actors.run_places import RunThreads
+from actors.stopping import NAMES_MAX, ShutdownReport
 from actors.system import System
 from meerkat.errors import ControlPlaneStopped
 from meerkat.identifiers import LogicalRuntimeId
@@ -26,42 +30,101 @@ logger = logging.getLogger(__name__)
 OWNERS_AT_A_TIME: Final = 16
 """Sessions whose operations are ended side by side at a stop, to share commits."""
 
+CLOSING_MIN_S: Final = 10.0
+"""Seconds that a store has at least to close: it may write its log back into its file first."""
+
+ANSWERING_TRIES: Final = 3
+"""Callbacks of hosts that may hang before those behind them are left unanswered."""
+
 _STOPPED: Final = "control plane stopped"
 
+T = TypeVar("T")
 
-def shut_down(system: System, message: m.ShutDown, unfinished: Sequence[LogicalRuntimeId]) -> None:
+
+def shut_down(system: System, message: m.ShutDown) -> None:
     """End everything; whatever goes wrong on the way, ``system.ended`` is set at the end.
 
-    ``unfinished`` are the runtimes to be drained besides those that are live.
+    What it found, did and left is ``system.stopping.report`` then.
     """
+    stopping, began = system.stopping, system.clock.monotonic()
+    stopping.begun.set()
+    system.watch.count_ends()
     system.calls.refuse()
+    report = ShutdownReport(store_closed=False)
     try:
-        _quiesce(system, message, unfinished)
+        report = _quiesce(system, message)
         _end_operations(system)
     finally:
         try:
-            _end(system)
+            report = _end(system, report)
         finally:
+            stopping.report = evolve(report, seconds=system.clock.monotonic() - began)
             system.ended.set()
 
 
-def _end(system: System) -> None:
-    """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
-    answers = system.journal.stop(system.grace_s)
-    answers = system.pruner.stop(system.grace_s) and answers
-    system.timers.stop()
-    answers = system.pool.stop(system.grace_s) and answers
-    system.threads.stop()
-    system.closing.set()
-    with serving():
-        system.calls.fail_all(ControlPlaneStopped())
-        system.completions.end_all(terminated(TerminationReason.PLANE_STOPPED))
-    system.loop.stop(system.grace_s)  # its runs wait for nothing any more
-    system.events.close()
-    if answers:
-        system.store.close()
-    else:
-        logger.error("the store does not answer; it is left open until the process ends")
+# --- no run in hand ---------------------------------------------------------------------
+
+
+def _quiesce(system: System, message: m.ShutDown) -> ShutdownReport:
+    """Have no run in hand any more, nor a commit on its way; says how the runs ended."""
+    stopping, quiet = system.stopping, set[LogicalRuntimeId]()
+    drivers = system.directory.close(_wanted(system, message))
+
+    def on_quiet(runtime_id: LogicalRuntimeId) -> None:
+        quiet.add(runtime_id)
+        stopping.changed()
+
+    def tell(runtime_id: LogicalRuntimeId, told: object) -> None:
+        try:
+            drivers[runtime_id].tell(told)
+        except pykka.ActorDeadError:  # it has left meanwhile
+            on_quiet(runtime_id)
+
+    def all_quiet() -> bool:
+        return len(quiet) == len(drivers)
+
+    for runtime_id in drivers:
+        tell(runtime_id, m.Quiesce(message.drain, on_quiet))
+    if not stopping.wait_for(all_quiet, message.timeout_s, patient=True):
+        for runtime_id in set(drivers) - quiet:
+            tell(runtime_id, m.CancelRuns())
+            tell(runtime_id, m.Quiesce(drain=False, quiet=on_quiet))
+        stopping.wait_for(all_quiet, system.grace_s, patient=False)
+    return _of_runs(system, set(drivers) - quiet)
+
+
+def _wanted(system: System, message: m.ShutDown) -> list[LogicalRuntimeId]:
+    """The runtimes that need a driver at the end, besides those that have one.
+
+    The ends of operations are recorded by drivers. And what was passivated with inputs that
+    had woken nobody is drained, too.
+    """
+    wanted = system.bindings.with_live_operations()
+    if message.drain:
+        wanted += _bounded(system.store.runtimes_with_work, system.grace_s) or []
+    return wanted
+
+
+def _of_runs(system: System, busy: set[LogicalRuntimeId]) -> ShutdownReport:
+    ends = system.watch.ends()
+    if ends.left:
+        logger.warning(
+            "%d runs did not return; they are taken up at the next start", len(ends.left)
+        )
+    unsettled = len(busy.difference(ends.left))
+    if unsettled:
+        logger.warning("%d runtimes still wait for the store", unsettled)
+    return ShutdownReport(
+        runs_ended=ends.by_themselves,
+        runs_cancelled=len(ends.cancelled),
+        runs_left=len(ends.left),
+        cancelled=tuple(ends.cancelled[:NAMES_MAX]),
+        left=tuple(ends.left[:NAMES_MAX]),
+        runtimes_unsettled=unsettled,
+    )
+
+
+# --- no operation that lives ------------------------------------------------------------
 
 
 def _end_operations(system: System) -> None:
@@ -84,36 +147,85 @@ def _end_operations(system: System) -> None:
             bindings.end_owner(owner, _STOPPED, places.release)
 
 
-def _quiesce(system: System, message: m.ShutDown, unfinished: Sequence[LogicalRuntimeId]) -> None:
-    # What was passivated with inputs that had woken nobody is drained, too; and the ends of
-    # operations are recorded by drivers.
-    wanted = (*system.bindings.with_live_operations(), *unfinished)
-    drivers = system.directory.close(wanted)
-    changed, quiet = threading.Condition(), set[LogicalRuntimeId]()
-
-    def on_quiet(runtime_id: LogicalRuntimeId) -> None:
-        with changed:
-            quiet.add(runtime_id)
-            changed.notify_all()
-
-    for runtime_id, driver in drivers.items():
-        _tell(driver, m.Quiesce(message.drain, on_quiet), on_gone=partial(on_quiet, runtime_id))
-    with changed:
-        if changed.wait_for(lambda: len(quiet) == len(drivers), message.timeout_s):
-            return
-        busy = set(drivers) - quiet
-    for runtime_id in busy:
-        for told in (m.CancelRuns(), m.Quiesce(drain=False, quiet=on_quiet)):
-            _tell(drivers[runtime_id], told, on_gone=partial(on_quiet, runtime_id))
-    with changed:
-        if not changed.wait_for(lambda: len(quiet) == len(drivers), system.grace_s):
-            left = len(drivers) - len(quiet)
-            logger.warning("%d runs did not return; they are taken up at the next start", left)
+# --- nobody who waits, and nothing that runs --------------------------------------------
 
 
-def _tell(driver: pykka.ActorRef[Any], message: object, *, on_gone: Callable[[], None]) -> None:
-    """Tell a driver that may have left meanwhile."""
+def _end(system: System, report: ShutdownReport) -> ShutdownReport:
+    """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
+    answers = system.journal.stop(system.grace_s)
+    answers = system.pruner.stop(system.grace_s) and answers
+    system.timers.stop(system.grace_s)
+    answers = system.pool.stop(system.grace_s) and answers
+    system.threads.stop()
+    system.closing.set()
+    handles_ended = _answer_everybody(system)
+    system.loop.stop(system.grace_s)  # its runs wait for nothing any more
+    system.events.close()
+    with_work, closed = _close_store(system) if answers else (None, False)
+    if not closed:
+        logger.error("the store does not answer; it is left open until the process ends")
+    return evolve(
+        report,
+        calls_refused=system.calls.refused,
+        handles_ended=handles_ended,
+        runtimes_with_work=with_work,
+        store_closed=closed,
+    )
+
+
+def _answer_everybody(system: System) -> int:
+    """Answer every call and end every handle; gives how many handles that were.
+
+    Callbacks of hosts are called in between. One that hangs keeps its thread; another one
+    goes on with those that have no answer.
+    """
+    stopped = terminated(TerminationReason.PLANE_STOPPED)
+
+    def answer() -> bool:
+        with serving():
+            system.calls.fail_all(ControlPlaneStopped())
+            system.completions.end_all(stopped)
+        return True
+
+    for _ in range(ANSWERING_TRIES):
+        if _bounded(answer, system.grace_s):
+            break
+    else:
+        logger.error("callbacks of the host hang; some calls may be left without an answer")
+    return system.completions.ended_by_stop
+
+
+def _close_store(system: System) -> tuple[int | None, bool]:
+    """Close the store; gives how many runtimes have work left, and whether it is closed."""
+    with_work = _bounded(system.store.runtimes_with_work, system.grace_s)
+
+    def close() -> bool:
+        system.store.close()
+        return True
+
+    closed = _bounded(close, max(system.grace_s, CLOSING_MIN_S))
+    return None if with_work is None else len(with_work), bool(closed)
+
+
+def _bounded(call: Callable[[], T], bound_s: float) -> T | None:
+    """What a call gives that may hang; None when it does, or fails. It keeps its thread."""
+    threads, given = RunThreads(), LightFuture[T]()
+
+    def perform() -> None:
+        try:
+            given.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whatever a store raises
+            given.set_exception(error)
+
     try:
-        driver.tell(message)
-    except pykka.ActorDeadError:
-        on_gone()
+        threads.start(perform)
+    except RuntimeError:  # no thread to be had: rather without a bound than not at all
+        perform()
+    threads.stop()
+    try:
+        return given.result(bound_s)
+    except FutureTimeoutError:
+        logger.warning("a call did not return within %s s", bound_s)
+    except Exception:
+        logger.exception("a call failed while the control plane was stopped")
+    return None

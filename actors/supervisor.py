@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from actors import messages as m
 from actors.assembly import assembled
+from actors.at_exit import Net
 from actors.contained import ContainedActor
 from actors.executors import Executor, checked_executor
 from actors.settings import STOP_TIMEOUT_S, Settings
@@ -41,6 +42,7 @@ class RuntimeSupervisor(ContainedActor):
         executor = None if executor is None else checked_executor(executor)
         self._system = assembled(store, executor, Settings(**settings))
         self._stopped = False
+        self._net = Net(self.actor_ref, self._system)
         store.acquire()
 
     def on_start(self) -> None:
@@ -53,6 +55,7 @@ class RuntimeSupervisor(ContainedActor):
             if system.sweep is not None:
                 system.sweep.start()
             system.pruner.start()
+            self._net.spread()
         except BaseException:  # Pykka calls no other hook then
             self._shut_down(m.ShutDown(drain=False, timeout_s=0))
             raise
@@ -71,6 +74,7 @@ class RuntimeSupervisor(ContainedActor):
                 return self._system
             case m.ShutDown():
                 self._shut_down(message)
+                self.stop()  # by the same message: a signal cannot come between two
             case _:
                 return super().on_receive(message)
         return None
@@ -87,4 +91,7 @@ class RuntimeSupervisor(ContainedActor):
         if self._stopped:
             return
         self._stopped = True
-        shut_down(self._system, message, self._unfinished() if message.drain else ())
+        try:
+            shut_down(self._system, message)
+        finally:
+            self._net.take_away()

@@ -21,6 +21,7 @@ from actors.retention import Pruner
 from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
+from actors.stopping import Stopping
 from meerkat.kernel.memory import Rules
 from meerkat.store import RuntimeStore
 
@@ -51,5 +52,10 @@ class System:
     sweep: Sweep | None
     closing: threading.Event = field(factory=LightEvent)
     """Set before the store is closed: a run that outlives its plane must not open it again."""
-    ended: threading.Event = field(factory=LightEvent)
+    stopping: Stopping = field(factory=Stopping)
     bindings: BindingsTable
+
+    @property
+    def ended(self) -> threading.Event:
+        """Set when the plane has ended: everything is stopped, everybody answered."""
+        return self.stopping.ended

@@ -255,6 +255,19 @@ class LoopClosed(RuntimeControlPlaneError):
         super().__init__("The event loop that runs this control plane's coroutines is closed")
 
 
+class ControlPlaneForked(ControlPlaneStopped):
+    """The process was forked since the control plane was made: its threads are the parent's.
+
+    Make a control plane in this process, over a store of its own.
+    """
+
+    code = "control_plane_forked"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.args = ("Control plane is another process's: this one was forked from it",)
+
+
 class CallTimedOut(RuntimeControlPlaneError, TimeoutError):
     """The caller's patience ended; the work did not. It is still queued and goes on."""
 
