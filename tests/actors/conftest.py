@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aio_builders import LOOPS, Main, OnLoop, performed
 from plane_builders import Agent, OpenPlane
 
 from actors import ControlPlane, DriverThreads
@@ -73,6 +74,16 @@ def open_plane(path: Path, drivers: DriverThreads) -> Iterator[OpenPlane]:
         agent.release()
     for plane in planes:
         plane.stop()
+
+
+@pytest.fixture(params=LOOPS)
+def on_loop(request: pytest.FixtureRequest) -> OnLoop:
+    """Perform a coroutine on an event loop, of every kind there is."""
+
+    def perform(main: Main) -> Any:
+        return performed(LOOPS[request.param], main)
+
+    return perform
 
 
 @pytest.fixture
