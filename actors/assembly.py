@@ -10,6 +10,7 @@ import pykka
 from actors.bindings import BindingsTable, RegistryMaker
 from actors.clock import Clock, SystemClock, Timers
 from actors.completions import Completions
+from actors.dead_letters import DeadLetterBox
 from actors.directory import Directory
 from actors.driver import DriverActor, ThreadedDriverActor
 from actors.event_hub import EventHub
@@ -26,6 +27,7 @@ from actors.run_watch import RunWatch
 from actors.settings import Settings
 from actors.system import System
 from actors.threaded import ActorThreads, DriverThreads
+from actors.watching import Watchers
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
 from meerkat.store import RuntimeStore
@@ -44,7 +46,12 @@ _POOLS: Final[Mapping[DriverThreads, Callable[[], ActorPool]]] = {
 }
 
 
-def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings) -> System:
+def assembled(
+    store: RuntimeStore,
+    executor: Executor | None,
+    settings: Settings,
+    journal_failed: Callable[[BaseException], None],
+) -> System:
     """The parts of a plane over ``store``; their drivers have ``executor`` until told else."""
     clock, limits = settings.clock or SystemClock(), settings.limits
     timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
@@ -53,7 +60,9 @@ def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings
     def start_driver(runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
         return _DRIVERS[settings.drivers].start(system, runtime_id)
 
-    directory = Directory(start_driver, clock, limits.live_runtimes_max)
+    dead_letters = DeadLetterBox(clock.now)
+    live_max = limits.live_runtimes_max
+    directory = Directory(start_driver, clock, live_max, dead_letters.put)
     registries = RegistryMaker(
         store=store, clock=clock, limits=limits, directory=directory, calls=calls
     )
@@ -73,7 +82,7 @@ def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings
         clock=clock,
         grace_s=settings.grace_s,
         run_deadline_s=settings.run_deadline_s,
-        journal=Journal(store, pool.after_turn),
+        journal=Journal(store, pool.after_turn, clock.monotonic, journal_failed),
         pool=pool,
         slots=RunSlots(settings.max_concurrent_runs),
         threads=threads,
@@ -88,6 +97,9 @@ def assembled(store: RuntimeStore, executor: Executor | None, settings: Settings
         bindings=BindingsTable(registries, threads),
         pruner=Pruner(settings.retention, means),
         sweep=_sweep(settings, directory, timers, clock),
+        watchers=Watchers(clock.now),
+        dead_letters=dead_letters,
+        restart=settings.restart_policy,
     )
     return system
 

@@ -25,6 +25,7 @@ from actors.clock import Clock
 from actors.messages import DriverMessage
 from actors.passivation import Resident, Resting
 from actors.pool import on_worker
+from actors.restarts import Strategy, affected
 from meerkat.errors import ControlPlaneStopped, Overloaded
 from meerkat.identifiers import LogicalRuntimeId
 
@@ -38,9 +39,14 @@ class Directory:
     """The drivers that run. Thread-safe."""
 
     def __init__(
-        self, start: Callable[[LogicalRuntimeId], Driver], clock: Clock, live_max: int
+        self,
+        start: Callable[[LogicalRuntimeId], Driver],
+        clock: Clock,
+        live_max: int,
+        too_late: Callable[[LogicalRuntimeId, DriverMessage], None],
     ) -> None:
         self._start = start
+        self._too_late = too_late
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
         self._wanted = 0  # places that callers wait for just now
@@ -90,6 +96,8 @@ class Directory:
         reply = getattr(message, "reply", None)
         if reply is not None:
             reply.fail(ControlPlaneStopped())
+        else:
+            self._too_late(runtime_id, message)
 
     def _wait_for_room(self, runtime_id: LogicalRuntimeId) -> None:
         """Overloaded, unless a driver that is about to rest does so within a moment.
@@ -114,6 +122,26 @@ class Directory:
     def _started(self, runtime_id: LogicalRuntimeId) -> Driver:
         driver = self._drivers[runtime_id] = self._start(runtime_id)
         return driver
+
+    def tell_affected(
+        self, strategy: Strategy, failed: LogicalRuntimeId, message: DriverMessage
+    ) -> None:
+        """Tell the drivers that a strategy restarts together with one that failed."""
+        with self._lock:
+            drivers = dict(self._drivers)
+        if failed in drivers:
+            for runtime_id in affected(strategy, tuple(drivers), failed):
+                if runtime_id != failed:
+                    with suppress(pykka.ActorDeadError):
+                        drivers[runtime_id].tell(message)
+
+    def tell_all(self, message: DriverMessage) -> None:
+        """Tell every driver that runs."""
+        with self._lock:
+            drivers = tuple(self._drivers.values())
+        for driver in drivers:
+            with suppress(pykka.ActorDeadError):
+                driver.tell(message)
 
     # --- rest ---------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ journal, and what it lets out (answers, events, executor calls, ended handles) w
 ticket until they are durable. While one ticket is on its way the next one fills.
 
 A driver never goes on from a commit that failed: it drops its memory and loads the runtime
-from the store, which is the way every crash takes. What each message means is in
-``driver_messages``, what is let out in ``driver_release``.
+from the store, which is the way every crash takes; see ``driver_restart``. What each message
+means is in ``driver_messages``, what is let out in ``driver_release``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,26 @@ from typing import Any, Final, cast
 import pykka
 from attrs import evolve
 
-from actors import driver_messages, driver_next, driver_release, driver_rest, driver_runs
+from actors import (
+    driver_messages,
+    driver_next,
+    driver_release,
+    driver_rest,
+    driver_restart,
+    driver_runs,
+)
 from actors import messages as m
 from actors.driver_loading import load
 from actors.executors import Executor
+from actors.journal import Entry
 from actors.pool import PooledActor
 from actors.replies import Reply
+from actors.restarts import RestartCount
 from actors.seat import Seat
 from actors.system import System
 from actors.threaded import ThreadedActor
 from actors.ticket import Answer, Ticket
+from actors.watching import NoticeKind
 from meerkat import kernel
 from meerkat.errors import (
     ControlPlaneStopped,
@@ -39,6 +49,7 @@ from meerkat.errors import (
     RecoveryCorruption,
     RunCancelled,
     RuntimeNotFound,
+    RuntimeUnavailable,
     StoreError,
 )
 from meerkat.identifiers import InputId, LogicalRuntimeId
@@ -46,9 +57,9 @@ from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
 from meerkat.loading import KnownInputs, known_input
-from meerkat.outcomes import TerminationReason, terminated
 from meerkat.policy import Lane
 from meerkat.reports import RecoveryReport
+from meerkat.store import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -61,27 +72,29 @@ class DriverActor(PooledActor):
 
     __slots__ = (
         "_claimed",
-        "_doomed",
         "_failures",
-        "_fence",
         "_hold",
-        "_in_flight",
         "_known",
-        "_stash",
         "_ticket",
         "coming_back",
         "cut_short",
+        "doomed",
+        "entry",
         "epochs_ending",
         "executor",
         "feed_moved",
+        "fence",
         "held_off",
         "holds",
+        "in_flight",
         "load_report",
         "memory",
         "quiesce",
+        "restarts",
         "resting",
         "runtime_id",
         "seat",
+        "stash",
         "stopping",
         "system",
         "unavailable",
@@ -102,7 +115,8 @@ class DriverActor(PooledActor):
         self.unregistering: tuple[Reply[None], ...] = ()
         self.coming_back: tuple[m.RegisterRuntime, ...] = ()
         self.stopping: tuple[Reply[Any], ...] = ()
-        self._stash: list[Any] | None = None
+        self.stash: list[Any] | None = None
+        self.restarts: RestartCount | None = None
         self.resting = False
         self.cut_short = False
         self.feed_moved = False
@@ -110,10 +124,11 @@ class DriverActor(PooledActor):
         self.load_report: RecoveryReport | None = None
         self.memory: RuntimeMemory | None = None
         self._known: KnownInputs | None = None
-        self._fence = 0
+        self.fence = 0
         self._claimed = False
-        self._in_flight: Ticket | None = None
-        self._doomed: MeerkatError | None = None
+        self.in_flight: Ticket | None = None
+        self.entry: Entry | None = None  # its batch, on the way to the disk
+        self.doomed: MeerkatError | None = None
         self._failures = 0
         self.held_off = False
         self._hold = 0
@@ -126,9 +141,9 @@ class DriverActor(PooledActor):
             self.system.directory.wakes(self)
         if isinstance(message, m.Landed):
             self._landed(message)
-        elif self._doomed is not None:
-            self._stash = self._stash or []
-            self._stash.append(message)
+        elif self.doomed is not None:
+            self.stash = self.stash or []
+            self.stash.append(message)
         else:
             try:
                 driver_messages.handle(self, message)
@@ -138,14 +153,7 @@ class DriverActor(PooledActor):
 
     def on_message_failed(self, message: Any, error: BaseException) -> None:
         """A defect: answer the caller, drop the memory, go on from the store."""
-        kind = type(message).__name__
-        logger.error("runtime %s: %s failed", self.runtime_id, kind, exc_info=error)
-        said = InternalError(f"{type(error).__name__} while handling {kind}")
-        said.__cause__ = error
-        reply = getattr(message, "reply", None)
-        if reply is not None:
-            reply.fail(said)
-        self.discard(said)
+        driver_restart.on_defect(self, message, error)
         self._advance()
 
     def on_dead_letter(self, message: Any) -> None:
@@ -158,17 +166,24 @@ class DriverActor(PooledActor):
             case m.RunCall(reply=reply):
                 reply.fail(RunCancelled())  # its runtime has gone
             case m.SlotGranted():
-                self.system.slots.give_back()
+                self.system.slots.give_back(self.seat)
             case m.RunEnded() if driver_runs.said_of_late(message) is not None:
                 self._hand_on(message)
             case m.Quiesce():
                 message.quiet(self.runtime_id)
+            case _:
+                self.system.dead_letters.put(self.runtime_id, message)
 
     def _hand_on(self, message: Any) -> None:
         try:
             self.system.directory.deliver_anew(self.runtime_id, message)
         except (Overloaded, ControlPlaneStopped) as error:
             message.reply.fail(error)
+
+    @property
+    def is_aside(self) -> bool:
+        """Was the runtime given up, until somebody acts?"""
+        return isinstance(self.unavailable, RuntimeUnavailable)
 
     def leave_behind(self) -> None:
         """It has ended: see to what it knows. Called once, by whoever ends it."""
@@ -235,6 +250,7 @@ class DriverActor(PooledActor):
                 self.memory = self._load()
             except RecoveryCorruption as error:
                 self.unavailable = error
+                self.system.watchers.tell(self.runtime_id, NoticeKind.SET_ASIDE, str(error))
                 raise
         return self.memory
 
@@ -260,7 +276,7 @@ class DriverActor(PooledActor):
         attached = self.executor is not None
         loaded = load(self.system, self.runtime_id, note, attached=attached)
         self.system.notes.drop(self.runtime_id)
-        self._fence, self._claimed = loaded.fence, False
+        self.fence, self._claimed = loaded.fence, False
         self._ticket = Ticket(loaded.head, self.ticket.steps)
         self.system.events.begin(self.runtime_id, loaded.fence)
         self.seat.note_all(loaded.memory.ledger.active())
@@ -276,7 +292,7 @@ class DriverActor(PooledActor):
 
     def _advance(self) -> None:
         """Start what can start, send what waits, and say so when nothing is under way."""
-        if self.memory is not None and self._doomed is None:
+        if self.memory is not None and self.doomed is None:
             driver_next.advance(self, self.memory)
         self._flush()
         if not self._busy:
@@ -288,20 +304,22 @@ class DriverActor(PooledActor):
     @property
     def _busy(self) -> bool:
         waits = self._ticket is not None and bool(self._ticket.steps)
-        return self._in_flight is not None or waits or self._doomed is not None
+        return self.in_flight is not None or waits or self.doomed is not None
 
     def _flush(self) -> None:
         """Send the ticket if nothing is on its way; one that writes nothing leaves at once."""
-        while self._in_flight is None and self._doomed is None:
-            ticket, self._ticket, memory = self._ticket, None, self.memory
-            if ticket is None or not ticket.steps:
+        if self.in_flight is not None or self.doomed is not None:
+            return
+        ticket, memory = self._ticket, self.memory
+        if ticket is None or not ticket.steps:
+            self._ticket = None
+            return
+        if memory is not None:
+            self._note_cursors(memory, ticket)
+            if ticket.commit.writes or (ticket.commit.tells and not self._claimed):
+                self.send(ticket, ticket.commit.batch(self.runtime_id, self.fence))
                 return
-            if memory is not None:
-                self._note_cursors(memory, ticket)
-                if ticket.commit.writes or (ticket.commit.tells and not self._claimed):
-                    self._send(ticket)
-                    return
-            driver_release.release(self, ticket)
+        self._let_out(ticket)
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
         """How far the agent was shown the feed rides on the runtime's next commit.
@@ -315,88 +333,64 @@ class DriverActor(PooledActor):
             memory.head = evolve(memory.head, cursors=cursors)
             ticket.commit.ride(memory.head)
 
-    def _send(self, ticket: Ticket) -> None:
-        self._in_flight = ticket
-        batch = ticket.commit.batch(self.runtime_id, self._fence)
-        self.system.journal.submit(batch, lambda error: self.tell(m.Landed(error)))
+    def send(self, ticket: Ticket, batch: Batch) -> None:
+        """Have a ticket's batch written; ``Landed`` says what became of it."""
+        self.entry = Entry(self.runtime_id, batch, lambda error: self.tell(m.Landed(ticket, error)))
+        self.in_flight = ticket
+        self._ticket = None
+        self.system.journal.submit(self.entry)
+
+    @property
+    def is_taken(self) -> bool:
+        """Will the journal tell what becomes of the ticket in flight?"""
+        return self.entry is not None and self.entry.taken
 
     def _landed(self, message: m.Landed) -> None:
-        ticket, self._in_flight = self._in_flight, None
-        if ticket is None:
+        ticket = self.in_flight
+        if ticket is None or ticket is not message.ticket:
             return
         if message.error is not None:
             ticket.fail(message.error)
-            self.discard(message.error)
+            self.in_flight = self.entry = None
+            driver_restart.begin_anew(self, message.error)
             return
-        self._fence, self._claimed = self._fence + 1, True
-        self.system.events.claimed(self.runtime_id, self._fence)
+        self.fence, self._claimed = self.fence + 1, True
+        self.system.events.claimed(self.runtime_id, self.fence)
         if ticket.commit.proves:
             self._failures = 0
-        driver_release.release(self, ticket)
-        if self._doomed is not None:
-            self.discard(self._doomed)
+        self._let_out(ticket)
 
-    def discard(self, error: MeerkatError) -> None:
-        """Drop the memory: what is not on disk did not happen. Then load afresh, in time."""
-        self._doomed = error
-        self.seat.clear()
+    def _let_out(self, ticket: Ticket) -> None:
+        """Let a durable ticket out. What it cannot let out is made good by beginning anew."""
+        error = driver_release.release(self, ticket)
+        if self.in_flight is ticket:
+            self.in_flight = self.entry = None
+        else:
+            self._ticket = None
+        if error is not None:
+            said = InternalError(f"{type(error).__name__} while letting out what had landed")
+            said.__cause__ = error
+            driver_restart.begin_anew(self, said)
+        elif self.doomed is not None:
+            driver_restart.begin_anew(self, self.doomed)
+
+    def tickets(self) -> tuple[Ticket, ...]:
+        """What was decided and is not known to be on disk."""
+        found = (self.in_flight, self._ticket)
+        return tuple(each for each in found if each is not None)
+
+    def drop_tickets(self) -> None:
+        """Nothing of it will be on disk."""
+        self.in_flight = self.entry = self._ticket = None
+
+    def drop_memory(self) -> None:
+        """From now on the store alone knows the runtime."""
         self.memory = self._known = None
-        if self._in_flight is not None:
-            return  # where it leads to decides what the store will say
-        stranded, self._ticket = self.ticket, None
-        said = StoreError(f"not attempted, as what came before it failed: {error}")
-        said.__cause__ = error
-        if isinstance(error, ControlPlaneStopped):
-            stranded.fail(error)
-        if isinstance(error, RecoveryCorruption):
-            self.unavailable = error
-        if isinstance(error, Fenced):
-            self.unavailable = said = error
-            self._refuse_unregistering(error)
-            taken_over = terminated(TerminationReason.TAKEN_OVER)
-            self.system.completions.end_runtime(self.runtime_id, taken_over)
-        stranded.fail(said)
-        self._doomed = None
-        self.unregistering = tuple(each for each in self.unregistering if not each.done())
-        waiting = (*(self._stash or ()), *self.coming_back)
-        self._stash, self.coming_back = None, ()
-        for message in waiting:
-            self.tell(message)
-        self._go_on_later()
-
-    def _go_on_later(self) -> None:
-        """Start no run before a back-off: a disk that refuses must not use up attempts.
-
-        Whoever asks meanwhile has the runtime loaded, and is answered.
-        """
-        if self.held_off:
-            return
-        self.held_off = True
-        self.system.timers.after(self.next_delay_s(), lambda: self.tell(m.Resume()))
 
     def next_delay_s(self) -> float:
         """How long to wait after one more failure of the store; a run that lands starts over."""
         self._failures += 1
         return self.system.rules.backoff.delay_s(self._failures, self.system.clock.jitter())
-
-    def _refuse_unregistering(self, error: MeerkatError) -> None:
-        """Who waits for a run's end waits in vain: the runtime cannot be had any more."""
-        waiting, self.unregistering = self.unregistering, ()
-        for reply in waiting:
-            reply.fail(error)
-
-    def go_on(self) -> None:
-        """The back-off is over. A runtime that still cannot be loaded waits for another."""
-        self.held_off = False
-        try:
-            self.loaded()
-        except RecoveryCorruption as error:
-            logger.error("runtime %s is unavailable: %s", self.runtime_id, error)  # noqa: TRY400
-            self._refuse_unregistering(error)
-        except MeerkatError as error:  # the store's, or the policy's
-            if self.unavailable is None:
-                logger.warning("runtime %s could not be loaded: %s", self.runtime_id, error)
-                self._go_on_later()
 
     # --- told by what is let out --------------------------------------------------------
 
@@ -449,6 +443,8 @@ def _anew(error: MeerkatError) -> MeerkatError:
             said = RecoveryCorruption(reason)
         case Fenced(runtime_id=runtime_id):
             said = Fenced(runtime_id)
+        case RuntimeUnavailable(runtime_id=runtime_id, reason=reason):
+            said = RuntimeUnavailable(runtime_id, reason)
         case _:
             said = StoreError(str(error))
     return said

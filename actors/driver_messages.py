@@ -11,21 +11,31 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from actors import driver_restart
 from actors import messages as m
 from actors.driver_runs import RUN_HANDLERS
 from actors.replies import Handle, settle
+from actors.watching import NoticeKind, RuntimeWatch
 from meerkat import kernel
 from meerkat.errors import (
     InputNotFound,
     InputValidationFailed,
-    RecoveryCorruption,
+    MeerkatError,
     RuntimeDestroyed,
+    RuntimeNotFound,
     StoreError,
 )
 from meerkat.events import EventCode
 from meerkat.input_lifecycle import InputState
 from meerkat.loading import recovery_of
-from meerkat.outcomes import Accepted, CompletionHandle, Deduplicated, Rejected, completion_of
+from meerkat.outcomes import (
+    Accepted,
+    CompletionHandle,
+    Deduplicated,
+    Rejected,
+    TerminationReason,
+    completion_of,
+)
 from meerkat.runtime_lifecycle import RuntimeState, RuntimeStep
 
 if TYPE_CHECKING:
@@ -110,6 +120,25 @@ def _subscribe(driver: DriverActor, message: m.Subscribe) -> None:
     )
 
 
+def _watch_runtime(driver: DriverActor, message: m.WatchRuntime) -> None:
+    """Hear of the driver, first that it is set aside or has ended if that is how things stand."""
+    watchers, runtime_id, stands = driver.system.watchers, driver.runtime_id, None
+    try:
+        memory = driver.registered()
+    except (RuntimeNotFound, StoreError):
+        raise
+    except MeerkatError as error:
+        stands = (NoticeKind.SET_ASIDE, getattr(error, "reason", str(error)))
+    else:
+        if memory.head.phase.state is RuntimeState.DESTROYED:
+            stands = (NoticeKind.ENDED, str(TerminationReason.DESTROYED))
+
+    def answer() -> RuntimeWatch:
+        return watchers.watch(runtime_id, *(stands or ()))
+
+    driver.ticket.answered(driver.system.clock.now(), message.reply, answer)
+
+
 # --- control ----------------------------------------------------------------------------
 
 
@@ -132,10 +161,11 @@ def _reset(driver: DriverActor, message: m.ResetRuntime) -> None:
 
 def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
     """Recover in place; a runtime that is unavailable is loaded again first."""
-    if isinstance(driver.unavailable, RecoveryCorruption | StoreError):
-        driver.unavailable = None
+    was_unavailable = driver_restart.bring_back(driver)
     driver.load_report = None
     memory = driver.registered()
+    if was_unavailable is not None:
+        driver.system.watchers.tell(driver.runtime_id, NoticeKind.BROUGHT_BACK)
     loaded_now = driver.load_report
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
@@ -247,7 +277,13 @@ def _epoch_retired(driver: DriverActor, _message: m.EpochRetired) -> None:
 
 def _resume(driver: DriverActor, _message: m.Resume) -> None:
     """Load the runtime and work what waits."""
-    driver.go_on()
+    driver_restart.go_on(driver)
+
+
+def _begin_anew(driver: DriverActor, message: m.BeginAnew) -> None:
+    """A strategy restarts this driver with one that failed."""
+    if driver.unavailable is None:
+        driver_restart.begin_anew(driver, driver_restart.RestartedWithOthers(message.reason))
 
 
 def _quiesce(driver: DriverActor, message: m.Quiesce) -> None:
@@ -261,6 +297,7 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.Watch: _watch,
     m.Query: _query,
     m.Subscribe: _subscribe,
+    m.WatchRuntime: _watch_runtime,
     m.Call: _call,
     m.ResetRuntime: _reset,
     m.RecoverRuntime: _recover,
@@ -275,6 +312,7 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.OperationMoved: _operation_moved,
     m.EpochRetired: _epoch_retired,
     m.Resume: _resume,
+    m.BeginAnew: _begin_anew,
     m.Quiesce: _quiesce,
     **RUN_HANDLERS,
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from actors import driver_rest
 from meerkat import kernel
 from meerkat.admission import encode_input
-from meerkat.errors import Fenced, MeerkatError
+from meerkat.errors import Fenced, MeerkatError, RuntimeUnavailable
 from meerkat.feed_notice import Notice, continuation_for_ended_operations, notice_of
 from meerkat.identifiers import RunId
 from meerkat.kernel import RuntimeMemory
@@ -100,10 +100,10 @@ def try_leave(driver: DriverActor) -> None:
     """End when there is no runtime to drive, or come to rest when it needs nothing.
 
     A runtime that is unavailable rests, too: whoever asks next has it loaded again. One that
-    another writer has taken over stays as it is.
+    another writer has taken over, or that was set aside, stays as it is.
     """
     kept = driver.stopping or driver.seat.occupied or driver.held_off or driver.epochs_ending
-    if kept or isinstance(driver.unavailable, Fenced):
+    if kept or isinstance(driver.unavailable, Fenced | RuntimeUnavailable):
         return
     directory, memory = driver.system.directory, driver.memory
     if not driver_rest.is_needed(driver):

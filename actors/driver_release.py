@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import messages as m
 from actors.ticket import Step, Ticket
+from actors.watching import NoticeKind
 from meerkat import kernel
 from meerkat.input_lifecycle import InputState
-from meerkat.outcomes import completion_of, terminated
+from meerkat.outcomes import TerminationReason, completion_of, terminated
 from meerkat.policy import Signal
 
 if TYPE_CHECKING:
@@ -22,18 +23,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def release(driver: DriverActor, ticket: Ticket) -> None:
-    """Let out what a durable ticket holds, in the order of the mailbox."""
+def release(driver: DriverActor, ticket: Ticket) -> BaseException | None:
+    """Let out what a durable ticket holds, in the order of the mailbox.
+
+    Whatever fails, every caller is answered; gives the first failure, which is a defect: some
+    of what should have come out has not.
+    """
+    first = None
     for step in ticket.steps:
         try:
             try:
                 _let_step_out(driver, step)
             finally:
                 step.settle()
-        except Exception as error:  # a defect: the steps behind it have callers too
+        except BaseException as error:  # the steps behind it have callers too
             logger.exception("runtime %s: not all of a step came out", driver.runtime_id)
+            first = first or error
             if step.reply is not None:
                 step.reply.fail(error)
+    return first
 
 
 def _let_step_out(driver: DriverActor, step: Step) -> None:
@@ -48,6 +56,10 @@ def _let_step_out(driver: DriverActor, step: Step) -> None:
         _LET_OUT[type(effect)](driver, effect)
     for state in transition.states:
         _end_handles(driver, state)
+
+
+_ENDINGS: Final = frozenset({TerminationReason.DESTROYED, TerminationReason.UNREGISTERED})
+"""What a runtime does not come back from, as it was."""
 
 
 def _end_handles(driver: DriverActor, state: InputState) -> None:
@@ -74,6 +86,8 @@ def _retry_lane(driver: DriverActor, effect: kernel.RetryLane) -> None:
 
 def _end_runtime(driver: DriverActor, effect: kernel.RuntimeEnded) -> None:
     driver.system.completions.end_runtime(driver.runtime_id, terminated(effect.reason))
+    if effect.reason in _ENDINGS:
+        driver.system.watchers.tell(driver.runtime_id, NoticeKind.ENDED, str(effect.reason))
 
 
 def _signal(driver: DriverActor, effect: kernel.Signalled) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from actors import driver_restart
 from actors import messages as m
 from actors.executors import Cancelled, Failed, Stopped, Succeeded, Unreadable, bounded
 from meerkat import kernel
@@ -58,7 +59,7 @@ def _unreadable(
     """The store could not give the run its session: it is made later, and costs no attempt."""
     driver.seat.ended(message)
     if isinstance(error, RecoveryCorruption):
-        driver.discard(error)
+        driver_restart.begin_anew(driver, error)
     else:
         delay_s = driver.next_delay_s()
         driver.decide(kernel.PostponeRun(message.run_id, str(error), delay_s))

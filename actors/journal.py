@@ -3,6 +3,9 @@
 While one group is on its way to the disk the next one gathers. A lone batch never waits for
 company, nor for another thread: where nothing else is to be done, the thread that brings it
 commits it, and saves two changes of thread. A bad batch never fails its neighbours.
+
+A writer that fails, for another reason than a StoreError, is restarted after a pause. Of the
+batches it had in hand nobody knows whether they were written, which is what they are told.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import Any, Final
 
 import pykka
 
+from actors.threaded import ActorThreads, ThreadedActor
 from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, StoreError
+from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store import Batch, RuntimeStore
 
 logger = logging.getLogger(__name__)
@@ -24,30 +29,68 @@ BATCHES_A_GROUP: Final = 512
 """Batches in one transaction: past this size a commit's fixed cost no longer shows."""
 
 Landed = Callable[[MeerkatError | None], None]
-"""Told once what became of a batch: None when it is durable."""
+"""Told what became of a batch: None when it is durable. Hearing it again changes nothing."""
 
 _FLUSH: Final = object()
 
+_Served = tuple[LogicalRuntimeId | None, float]
+_NOBODY: Final[_Served] = (None, 0.0)
+
+
+class Entry:
+    """A batch, and whom to tell what became of it. ``taken``: the journal will tell."""
+
+    __slots__ = ("_landed", "batch", "runtime_id", "taken", "told")
+
+    def __init__(self, runtime_id: LogicalRuntimeId, batch: Batch, landed: Landed) -> None:
+        self.runtime_id = runtime_id
+        self.batch = batch
+        self._landed = landed
+        self.taken = False
+        self.told = False
+
+    def take(self) -> Entry:
+        """From now on the journal will tell."""
+        self.taken = True
+        return self
+
+    def tell(self, error: MeerkatError | None) -> None:
+        """Say what became of it, unless that was said."""
+        if not self.told:
+            self._landed(error)
+            self.told = True
+
 
 class Journal:
-    """The batches that wait for the disk. Thread-safe."""
+    """The batches that wait for the disk. Thread-safe.
+
+    ``after_turn`` has this thread make a call after its turn, or says that it cannot.
+    ``failed`` is told of a writer's failure once it has stopped writing: whoever is told calls
+    :meth:`resume` when it may write again.
+    """
 
     def __init__(
-        self, store: RuntimeStore, after_turn: Callable[[Callable[[], None]], bool]
+        self,
+        store: RuntimeStore,
+        after_turn: Callable[[Callable[[], None]], bool],
+        monotonic: Callable[[], float],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._after_turn = after_turn
-        self._waiting: deque[tuple[Batch, Landed]] = deque()
+        self._monotonic = monotonic
+        self._failed = failed
+        self._waiting: deque[Entry] = deque()
         self._lock = threading.Lock()
         self._awake = False
         self._closed = False
+        self._threads = ActorThreads()
         self._actor: pykka.ActorRef[JournalActor] | None = None
+        self._served: tuple[_Served, _Served] = (_NOBODY, _NOBODY)
 
     def start(self) -> None:
         """Start the actor that commits."""
-        self._actor = JournalActor.start(self)
-        # It ends with its control plane, not with whatever else stops every actor.
-        pykka.ActorRegistry.unregister(self._actor)
+        self._actor = JournalActor.start(self._threads, self)
 
     def stop(self, timeout_s: float) -> bool:
         """Commit what waits and end the actor; what comes later is refused. Idempotent.
@@ -64,36 +107,35 @@ class Journal:
             return False
         return True
 
-    def submit(self, batch: Batch, landed: Landed) -> None:
+    # --- what comes ---------------------------------------------------------------------
+
+    def submit(self, entry: Entry) -> None:
         """Commit a batch and say what became of it, on the thread that commits it.
 
         That is the journal's, or this one when it has nothing to do after its turn.
         """
         with self._lock:
             closed = self._closed
-            first = not closed and not self._awake
-            self._awake = self._awake or first
             if not closed:
-                self._waiting.append((batch, landed))
+                self._waiting.append(entry.take())
         if closed or self._actor is None:
-            landed(ControlPlaneStopped())
-        elif first and not self._after_turn(self._commit_one_group):
-            self._wake()
+            entry.tell(ControlPlaneStopped())
+        else:
+            self.heal()
 
-    def _commit_one_group(self) -> None:
-        """Be the writer for once, and leave to the actor what comes meanwhile."""
-        group = self._next_group()
-        if group:
-            self._commit_group(group)
+    def heal(self) -> None:
+        """Have somebody write, if something waits and nobody comes. Idempotent."""
         with self._lock:
-            left = self._awake = bool(self._waiting)
-        if left:  # asked with the lock: a batch that comes now has a writer of its own
-            self._wake()
-
-    def commit_waiting(self) -> None:
-        """Commit group after group until nothing waits. For whoever is the writer just now."""
-        while group := self._next_group():
-            self._commit_group(group)
+            if self._awake or not self._waiting:
+                return
+            self._awake = True
+        try:
+            if not self._after_turn(self._commit_one_group):
+                self._wake()
+        except BaseException:
+            with self._lock:
+                self._awake = False
+            raise
 
     def _wake(self) -> None:
         try:
@@ -102,47 +144,100 @@ class Journal:
         except pykka.ActorDeadError:  # a stop came in between: there is nobody else
             self.commit_waiting()
 
-    def _commit_group(self, group: list[tuple[Batch, Landed]]) -> None:
-        answers = self._commit([batch for batch, _ in group])
-        for (_, landed), answer in zip(group, answers, strict=True):
-            landed(answer)
+    # --- writing ------------------------------------------------------------------------
 
-    def _next_group(self) -> list[tuple[Batch, Landed]]:
-        with self._lock:
-            count = min(len(self._waiting), BATCHES_A_GROUP)
-            if not count:
-                self._awake = False
-            return [self._waiting.popleft() for _ in range(count)]
-
-    def _commit(self, batches: list[Batch]) -> list[MeerkatError | None]:
+    def _commit_one_group(self) -> None:
+        """Be the writer for once, and leave to the actor what comes meanwhile."""
         try:
-            answers = self._store.commit_many(batches)
-            return [answer for _, answer in zip(batches, answers, strict=True)]
-        except StoreError as error:
-            return [error] * len(batches)
+            if self._commit_next():
+                self._wake()
+        except BaseException as error:  # noqa: BLE001 - it must not end the thread of drivers
+            self.failed(error)
+
+    def commit_waiting(self) -> None:
+        """Commit group after group until nothing waits. For whoever is the writer just now."""
+        while self._commit_next():
+            pass
+
+    def _commit_next(self) -> bool:
+        """Commit the next group. False when nothing is left: there is no writer any more."""
+        group: list[Entry] = []
+        try:
+            self._take(group)
+            if group:
+                self._commit(group)
         except BaseException as error:
-            logger.exception("the store failed on a group of %d batches", len(batches))
-            said = CommitUnknown(f"{type(error).__name__} while committing")
-            said.__cause__ = error
-            return [said] * len(batches)
+            for entry in group:
+                said = CommitUnknown(f"{type(error).__name__} while committing")
+                said.__cause__ = error
+                entry.tell(said)
+            raise
+        with self._lock:  # a batch that comes now has a writer of its own
+            self._awake = bool(self._waiting)
+            return self._awake
+
+    def _take(self, group: list[Entry]) -> None:
+        with self._lock:
+            while self._waiting and len(group) < BATCHES_A_GROUP:
+                group.append(self._waiting.popleft())
+
+    def _commit(self, group: list[Entry]) -> None:
+        try:
+            answers = self._store.commit_many([entry.batch for entry in group])
+        except StoreError as error:
+            answers = [error] * len(group)
+        now = self._monotonic()
+        for entry, answer in zip(group, answers, strict=True):
+            if answer is None:
+                self._note_served(entry.runtime_id, now)
+            entry.tell(answer)
+
+    # --- failing ------------------------------------------------------------------------
+
+    def failed(self, error: BaseException) -> None:
+        """The writer has failed. Nobody writes until :meth:`resume`."""
+        logger.error("the journal failed, and is restarted", exc_info=error)
+        self._failed(error)
+
+    def resume(self) -> None:
+        """Write again."""
+        with self._lock:
+            self._awake = False
+        self.heal()
+
+    def _note_served(self, runtime_id: LogicalRuntimeId, now: float) -> None:
+        """Remember the last two runtimes that the disk has served: one is not who asks."""
+        if runtime_id != self._served[0][0]:
+            self._served = ((runtime_id, now), self._served[0])
+        else:
+            self._served = ((runtime_id, now), self._served[1])
+
+    def has_served_others(self, runtime_id: LogicalRuntimeId, since: float) -> bool:
+        """Has a batch of another runtime landed since then, by the clock's monotonic time?"""
+        return any(other not in (None, runtime_id) and at >= since for other, at in self._served)
 
 
-class JournalActor(pykka.ThreadingActor):
+class JournalActor(ThreadedActor):
     """The thread that commits."""
 
-    use_daemon_thread = True
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
+    def __init__(self, threads: ActorThreads, journal: Journal) -> None:
+        super().__init__(threads)
         self._journal = journal
 
     def on_receive(self, message: Any) -> Any:
         """Commit what waits."""
         if message is _FLUSH:
-            self._journal.commit_waiting()
-            return None
+            return self._journal.commit_waiting()
         return super().on_receive(message)
+
+    def on_message_failed(self, _message: Any, error: BaseException) -> None:
+        """The writer has failed."""
+        self._journal.failed(error)
 
     def on_stop(self) -> None:
         """Commit what came before the stop and told of itself behind it: that is dropped."""
-        self._journal.commit_waiting()
+        while True:
+            try:
+                return self._journal.commit_waiting()
+            except BaseException:  # those it had in hand are told; others may still be written
+                logger.exception("the journal failed at its end")

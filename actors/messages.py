@@ -11,6 +11,7 @@ from attrs import field, frozen
 from actors.executors import Ending, Executor
 from actors.replies import Reply
 from actors.subscriptions import Subscription
+from actors.watching import RuntimeWatch
 from meerkat import kernel
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.conversation import Conversation, Plan
@@ -146,6 +147,13 @@ class RecordOperation(FrontDoorMessage):
     reply: Reply[None]
 
 
+@frozen(eq=False)
+class WatchRuntime(FrontDoorMessage):
+    """Hear what becomes of the runtime's driver, from how things stand on."""
+
+    reply: Reply[RuntimeWatch]
+
+
 # --- from a run -------------------------------------------------------------------------
 
 
@@ -178,10 +186,11 @@ class CommitAtBoundary(RunCall):
 # --- from the rest of the system --------------------------------------------------------
 
 
-@frozen
+@frozen(eq=False)
 class Landed:
-    """What became of the batch in flight; None when it is durable."""
+    """What became of a ticket's batch; None when it is durable."""
 
+    ticket: object
     error: MeerkatError | None
 
 
@@ -268,6 +277,13 @@ class Resume:
     """Load the runtime and work what waits."""
 
 
+@frozen
+class BeginAnew:
+    """A strategy restarts the runtime together with one that failed; ``reason`` says which."""
+
+    reason: str
+
+
 @frozen(eq=False)
 class Quiesce:
     """Start no run any more, or only what waits (``drain``); say when nothing is under way."""
@@ -297,6 +313,7 @@ DriverMessage: TypeAlias = (
     | StopHookReturned
     | EpochRetired
     | Resume
+    | BeginAnew
     | Quiesce
     | CancelRuns
 )
@@ -320,6 +337,13 @@ class ShutDown:
 
     drain: bool
     timeout_s: float = field(converter=_waitable)
+
+
+@frozen
+class JournalFailed:
+    """The journal's writer has failed; nothing is written until somebody has it go on."""
+
+    error: BaseException
 
 
 @frozen

@@ -112,14 +112,22 @@ class ActorPool:
         if not isinstance(worker, _Worker):
             raise TypeError("workers alone run actors")
         while (actor := self._ready.get()) is not None:
-            worker.actor = actor
-            actor.take_turn()
+            try:
+                worker.actor = actor
+                actor.take_turn()
+                worker.actor = None
+                call, worker.then = worker.then, None
+                if call is not None:
+                    call()
+            except BaseException:  # nothing may end a worker
+                logger.exception("a turn of %s broke off", type(actor).__name__)
+                worker.actor = worker.then = None
+                actor.take_up_again()
             del actor  # an idle worker keeps nobody
-            worker.actor = None
-            call, worker.then = worker.then, None
-            if call is not None:
-                call()
 
+
+_TRIES: Final = 2
+"""How often an actor may try to get over one failure: the first try may fail by chance."""
 
 _NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
 """The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
@@ -271,6 +279,11 @@ class PooledActor(pykka.Actor):
                 return
         self._pool.schedule(self)
 
+    def take_up_again(self) -> None:
+        """A turn broke off: whatever is left of its mail has another."""
+        if not self.actor_stopped.is_set():
+            self._pool.schedule(self)
+
     def _prepare(self, mail: Sequence[Any]) -> None:
         try:
             self.before_turn(mail)
@@ -290,10 +303,12 @@ class PooledActor(pykka.Actor):
             envelope.reply_to.set(response)
 
     def _failed(self, message: Any, error: BaseException) -> None:
-        try:
-            self.on_message_failed(message, error)
-        except BaseException:
-            logger.exception("%s could not get over a failure", type(self).__name__)
+        for _ in range(_TRIES):
+            try:
+                return self.on_message_failed(message, error)
+            except BaseException:
+                logger.exception("%s could not get over a failure", type(self).__name__)
+        return None
 
     def _stop(self) -> None:
         self.actor_stopped.set()

@@ -131,6 +131,11 @@ class RestartCount:
         self._restarts = restarts
         self._at: deque[float] = deque()
 
+    @property
+    def since(self) -> float | None:
+        """When the first of the restarts was that are counted just now."""
+        return self._at[0] if self._at else None
+
     def failed(self, at: float, jitter: float) -> float | None:
         """Count a failure: the seconds until the restart, or None when it is one too many.
 

@@ -7,8 +7,8 @@ so that waiting costs no attempt.
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -16,39 +16,73 @@ from typing import TypeVar
 
 from actors.work_queue import WorkQueue
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
 class RunSlots:
-    """A bounded number of slots, handed on in the order they were asked for. Thread-safe."""
+    """A bounded number of slots, handed on in the order they were asked for. Thread-safe.
+
+    Each is somebody's, so that a step that was cut off can be taken again.
+    """
 
     def __init__(self, slots: int) -> None:
-        self._free = slots
+        self._slots = slots
         self._lock = threading.Lock()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._holders: set[object] = set()
+        self._waiting: dict[object, Callable[[], None]] = {}
 
-    def take(self, granted: Callable[[], None]) -> bool:
-        """Take a slot now; or False, and ``granted`` is called once one is ours."""
+    def take(self, owner: object, granted: Callable[[], None]) -> bool:
+        """Take a slot now; or False, and ``granted`` is called once one is the owner's."""
         with self._lock:
-            if self._free and not self._waiting:
-                self._free -= 1
+            if owner in self._holders:
                 return True
-            self._waiting.append(granted)
+            if len(self._holders) < self._slots and not self._waiting:
+                self._holders.add(owner)
+                return True
+            self._waiting[owner] = granted
             return False
+
+    def holds(self, owner: object) -> bool:
+        """Has it a slot?"""
+        return owner in self._holders
+
+    @property
+    def free(self) -> int:
+        """How many are nobody's."""
+        return self._slots - len(self._holders)
 
     @property
     def contended(self) -> bool:
         """Does anybody wait for a slot?"""
         return bool(self._waiting)
 
-    def give_back(self) -> None:
-        """Hand the slot on."""
+    def give_back(self, owner: object) -> None:
+        """Hand the owner's slot on, if it has one; one that waits, waits no longer."""
         with self._lock:
-            granted = self._waiting.popleft() if self._waiting else None
-            if granted is None:
-                self._free += 1
-        if granted is not None:
+            self._holders.discard(owner)
+            self._waiting.pop(owner, None)
+        while (granted := self._next()) is not None:
             granted()
+            self._told(granted)
+
+    def _next(self) -> Callable[[], None] | None:
+        """Give a slot to who has waited longest; whoever was not told of his is first."""
+        with self._lock:
+            for owner, granted in self._waiting.items():
+                if owner in self._holders or len(self._holders) < self._slots:
+                    self._holders.add(owner)
+                    return granted
+                break
+            return None
+
+    def _told(self, granted: Callable[[], None]) -> None:
+        with self._lock:
+            for owner, waiting in self._waiting.items():
+                if waiting is granted:
+                    del self._waiting[owner]
+                    return
 
 
 class RunThreads:
@@ -89,7 +123,10 @@ class RunThreads:
     def _work(self) -> None:
         self._tasks.arrived()
         while (task := self._tasks.get()) is not None:
-            task()
+            try:
+                task()
+            except BaseException:  # it must not raise; a thread less would help nobody
+                logger.exception("a task of the run threads failed")
             del task  # nothing of it is kept until the next one comes
 
 

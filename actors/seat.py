@@ -65,21 +65,22 @@ class Seat:
     def take_slot(self) -> bool:
         """Is a slot ours now? If not, SlotGranted will say when."""
         if not self._has_slot and not self._asked:
-            self._has_slot = self._system.slots.take(lambda: self._tell(m.SlotGranted()))
+            self._asked = True
+            self._has_slot = self._system.slots.take(self, lambda: self._tell(m.SlotGranted()))
             self._asked = not self._has_slot
         return self._has_slot
 
     def slot_granted(self) -> None:
         """The slot that was asked for is ours."""
         self._asked = False
-        self._has_slot = True
+        self._has_slot = self._system.slots.holds(self)
 
     def return_slot(self) -> None:
         """Let others run; a run that is still about keeps its slot until it has returned."""
         self._in_a_row = 0
-        if self._has_slot and not self.occupied:
-            self._has_slot = False
-            self._system.slots.give_back()
+        if self.has_claim and not self.occupied:
+            self._system.slots.give_back(self)
+            self._has_slot = self._asked = False
 
     @property
     def has_claim(self) -> bool:

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, TypedDict
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from actors.clock import Clock
+from actors.restarts import DEFAULT_RESTART, RestartPolicy
 from actors.threaded import DriverThreads
 from meerkat.limits import (
     DEFAULT_BACKOFF,
@@ -63,11 +64,11 @@ def _seconds_or_none(_settings: object, attribute: Attribute[Any], value: Any) -
         raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
 
 
-def _a(kind: type) -> Callable[[Any, Attribute[Any], Any], None]:
+def _a(kind: Any) -> Callable[[Any, Attribute[Any], Any], None]:
     def check(_settings: object, attribute: Attribute[Any], value: Any) -> None:
         if not isinstance(value, kind):
             found = type(value).__name__
-            raise TypeError(f"{attribute.name} is a {kind.__name__}, not {found}")
+            raise TypeError(f"{attribute.name} is a {getattr(kind, '__name__', kind)}, not {found}")
 
     return check
 
@@ -115,3 +116,14 @@ class Settings:
     drivers: DriverThreads = field(default=DriverThreads.POOLED, converter=DriverThreads)
     retention: Retention = field(default=KEEP_EVERYTHING, validator=_a(Retention))
     loop: asyncio.AbstractEventLoop | None = field(default=None, validator=_a_loop_or_none)
+    restart: RestartPolicy | None = field(default=None, validator=_a(RestartPolicy | None))
+
+    @property
+    def restart_policy(self) -> RestartPolicy:
+        """How parts are restarted; unless it is given, as by default, with the same back-off."""
+        if self.restart is not None:
+            return self.restart
+        return RestartPolicy(
+            drivers=evolve(DEFAULT_RESTART.drivers, backoff=self.backoff),
+            journal=evolve(DEFAULT_RESTART.journal, backoff=self.backoff),
+        )

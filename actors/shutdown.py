@@ -161,6 +161,7 @@ def _end(system: System, report: ShutdownReport) -> ShutdownReport:
     handles_ended = _answer_everybody(system)
     system.loop.stop(system.grace_s)  # its runs wait for nothing any more
     system.events.close()
+    system.watchers.close()
     with_work, closed = _close_store(system) if answers else (None, False)
     if not closed:
         logger.error("the store does not answer; it is left open until the process ends")

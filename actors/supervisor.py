@@ -7,19 +7,28 @@ a runtime whose driver runs do not come through here; the directory is read dire
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any, ClassVar
+
+import pykka
 
 from actors import messages as m
 from actors.assembly import assembled
 from actors.at_exit import Net
 from actors.contained import ContainedActor
 from actors.executors import Executor, checked_executor
+from actors.restarts import RestartCount, Strategy
 from actors.settings import STOP_TIMEOUT_S, Settings
 from actors.shutdown import shut_down
+from meerkat.errors import InternalError
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store import RuntimeStore
 
 logger = logging.getLogger(__name__)
+
+
+class JournalGaveUp(InternalError):
+    """The journal failed too often: its control plane ends."""
 
 
 class RuntimeSupervisor(ContainedActor):
@@ -40,7 +49,8 @@ class RuntimeSupervisor(ContainedActor):
         if not isinstance(store, RuntimeStore):
             raise TypeError(f"a store is a RuntimeStore, not {type(store).__name__}")
         executor = None if executor is None else checked_executor(executor)
-        self._system = assembled(store, executor, Settings(**settings))
+        self._system = assembled(store, executor, Settings(**settings), self._journal_failed)
+        self._journal_restarts = RestartCount(self._system.restart.journal)
         self._stopped = False
         self._net = Net(self.actor_ref, self._system)
         store.acquire()
@@ -72,12 +82,32 @@ class RuntimeSupervisor(ContainedActor):
         match message:
             case m.GiveSystem():
                 return self._system
+            case m.JournalFailed(error=error):
+                self._restart_journal(error)
             case m.ShutDown():
                 self._shut_down(message)
                 self.stop()  # by the same message: a signal cannot come between two
             case _:
                 return super().on_receive(message)
         return None
+
+    def _journal_failed(self, error: BaseException) -> None:
+        """The journal's writer has failed, on whichever thread that was."""
+        with suppress(pykka.ActorDeadError):  # it is stopping, and the journal with it
+            self.actor_ref.tell(m.JournalFailed(error))
+
+    def _restart_journal(self, error: BaseException) -> None:
+        """Have it write again after a pause; one failure too many is the supervisor's own."""
+        system = self._system
+        clock, rule = system.clock, system.restart.journal
+        pause_s = self._journal_restarts.failed(clock.monotonic(), clock.jitter())
+        if pause_s is None:
+            raise JournalGaveUp(
+                f"the journal failed more than {rule.intensity} times in {rule.period_s:g} s"
+            ) from error
+        system.timers.after(pause_s, system.journal.resume)
+        if rule.strategy is Strategy.ONE_FOR_ALL:
+            system.directory.tell_all(m.BeginAnew(f"the journal failed: {type(error).__name__}"))
 
     def on_stop(self) -> None:
         """Stop everything in order, unless that has been done."""

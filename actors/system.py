@@ -9,6 +9,7 @@ from attrs import define, field
 from actors.bindings import BindingsTable
 from actors.clock import Clock, Timers
 from actors.completions import Completions
+from actors.dead_letters import DeadLetterBox
 from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.executors import Executor
@@ -17,11 +18,13 @@ from actors.light import LightEvent
 from actors.passivation import Notes, Sweep
 from actors.pool import ActorPool
 from actors.replies import OpenCalls
+from actors.restarts import RestartPolicy
 from actors.retention import Pruner
 from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
 from actors.stopping import Stopping
+from actors.watching import Watchers
 from meerkat.kernel.memory import Rules
 from meerkat.store import RuntimeStore
 
@@ -50,6 +53,9 @@ class System:
     notes: Notes
     pruner: Pruner
     sweep: Sweep | None
+    watchers: Watchers
+    dead_letters: DeadLetterBox
+    restart: RestartPolicy
     closing: threading.Event = field(factory=LightEvent)
     """Set before the store is closed: a run that outlives its plane must not open it again."""
     stopping: Stopping = field(factory=Stopping)

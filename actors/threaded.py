@@ -8,6 +8,7 @@ an actor ends in the same ways; its turns are taken on Pykka's own thread for th
 
 from __future__ import annotations
 
+import logging
 import threading
 from queue import SimpleQueue
 
@@ -15,6 +16,8 @@ import pykka
 
 from actors.pool import ActorPool, PooledActor, serving
 from meerkat.words import Word
+
+logger = logging.getLogger(__name__)
 
 
 class DriverThreads(Word):
@@ -88,7 +91,11 @@ class ThreadedActor(PooledActor, pykka.ThreadingActor):
         """Take turns until the actor, or its plane, ends."""
         with serving():
             while not self.actor_stopped.is_set() and self.turns.get() is not None:
-                self.take_turn()
+                try:
+                    self.take_turn()
+                except BaseException:  # nothing may end the thread but the actor's end
+                    logger.exception("a turn of %s broke off", type(self).__name__)
+                    self.take_up_again()
         self._threads.end(self)
         self.over.set()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from plane_builders import WAIT_S
 
-from actors.journal import Journal
+from actors.journal import Entry, Journal
+from meerkat import LogicalRuntimeId
 
 
 class Told:
@@ -37,6 +39,15 @@ class LockThen:
             self._then()
 
 
+def entry(name: str, landed: list[str]) -> Entry:
+    batch: Any = name
+    return Entry(LogicalRuntimeId("a"), batch, lambda _error: landed.append(name))
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
 class Store:
     def commit_many(self, batches: list[Any]) -> list[None]:
         return [None] * len(batches)
@@ -53,10 +64,9 @@ def test_a_batch_that_comes_as_a_worker_ends_its_turn_as_writer_has_one_writer()
         return True
 
     def submit(name: str) -> None:
-        batch: Any = name
-        journal.submit(batch, lambda _error: landed.append(name))
+        journal.submit(entry(name, landed))
 
-    journal: Any = Journal(store, after_turn)
+    journal: Any = Journal(store, after_turn, monotonic, fail)
     journal._actor = told = Told()
     submit("first")
     # The lock is taken to have the group, and to see whether anything is left.
@@ -70,7 +80,6 @@ def test_a_batch_that_comes_as_a_worker_ends_its_turn_as_writer_has_one_writer()
 
 def test_a_stop_commits_what_another_writer_was_to_commit() -> None:
     store: Any = Store()
-    batch: Any = "first"
     landed: list[str] = []
     writers: list[Callable[[], None]] = []
 
@@ -78,9 +87,9 @@ def test_a_stop_commits_what_another_writer_was_to_commit() -> None:
         writers.append(call)
         return True
 
-    journal = Journal(store, after_turn)
+    journal = Journal(store, after_turn, monotonic, fail)
     journal.start()
-    journal.submit(batch, lambda _error: landed.append("first"))
+    journal.submit(entry("first", landed))
     assert journal.stop(WAIT_S)
     assert landed == ["first"]
     writers[0]()

@@ -39,22 +39,22 @@ CANARY = "tweet-tweet-4711"
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The repr of every message, ticket, step, batch and run that passes."""
     found: list[str] = []
-    on_receive, send, start = DriverActor.on_receive, DriverActor._send, RunThreads.start
+    on_receive, send, start = DriverActor.on_receive, DriverActor.send, RunThreads.start
 
     def receive(self: DriverActor, message: Any) -> None:
         found.extend([repr(message), str(message)])
         on_receive(self, message)
 
-    def sent(self: DriverActor, ticket: Ticket) -> None:
+    def sent(self: DriverActor, ticket: Ticket, batch: Batch) -> None:
         found.extend([repr(ticket), repr(ticket.steps), repr(ticket.commit), repr(self)])
-        send(self, ticket)
+        send(self, ticket, batch)
 
     def started(self: RunThreads, task: Any) -> None:
         found.extend([repr(task), repr(getattr(task, "__self__", None))])
         start(self, task)
 
     monkeypatch.setattr(DriverActor, "on_receive", receive)
-    monkeypatch.setattr(DriverActor, "_send", sent)
+    monkeypatch.setattr(DriverActor, "send", sent)
     monkeypatch.setattr(RunThreads, "start", started)
     assert driver_module.logger.name == "actors.driver"
     return found

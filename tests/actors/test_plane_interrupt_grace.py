@@ -278,4 +278,4 @@ def test_a_grace_that_ends_as_the_run_does(open_plane: OpenPlane, mode: str) -> 
             assert (state.phase, state.attempt_count) == (InputPhase.CONSUMED, 1)
             assert plane.load_boundary_receipt("a", state.last_run_id, 0) is not None
     plane.stop()
-    assert system_of(plane).slots._free == 1
+    assert system_of(plane).slots.free == 1

@@ -24,6 +24,7 @@ from plane_stores import FaultyDisk, FrozenDisk, StoreProxy
 
 from actors import ControlPlane
 from actors import messages as m
+from actors.journal import Entry
 from actors.replies import Reply
 from meerkat import (
     Accepted,
@@ -165,12 +166,12 @@ def test_the_first_may_have_landed_within_the_same_turn(
     journal = system_of(plane).journal
     submit = journal.submit
 
-    def watched(batch: Any, told: Callable[[Any], None]) -> None:
+    def watched(entry: Entry) -> None:
         def also(error: Any) -> None:
-            told(error)
+            entry.tell(error)
             landed.set()
 
-        submit(batch, also)
+        submit(Entry(entry.runtime_id, entry.take().batch, also))
 
     journal.submit = watched
     again: list[Any] = []

@@ -257,7 +257,7 @@ def test_runtimes_with_work_left_are_taken_up_once_there_is_a_thread_for_them() 
         started.append(str(runtime_id))
         return Driver()
 
-    directory = Directory(start, clock, 10)
+    directory = Directory(start, clock, 10, lambda *_late: None)
     directory.resume([LogicalRuntimeId(each) for each in "abc"])
     for threads_left[0] in (1, 1):
         directory.passivate(0.0)

@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, cast
 
 import pytest
 from plane_builders import WAIT_S
 
 from actors import journal as journal_module
-from actors.journal import BATCHES_A_GROUP, Journal, JournalActor
+from actors.journal import BATCHES_A_GROUP, Entry, Journal, JournalActor
 from actors.pool import ActorPool, PooledActor
+from meerkat import LogicalRuntimeId
 from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, StoreError
 from meerkat.store import Batch
 
@@ -54,7 +56,8 @@ class Desk:
 
     def bring(self, journal: Journal, *numbers: int) -> None:
         for number in numbers:
-            journal.submit(cast("Batch", number), partial(self._answered, number))
+            batch, answered = cast("Batch", number), partial(self._answered, number)
+            journal.submit(Entry(LogicalRuntimeId("a"), batch, answered))
 
     def _answered(self, number: int, error: MeerkatError | None) -> None:
         self._said.put((number, error))
@@ -107,7 +110,7 @@ def worker() -> Worker:
 
 
 def journal_on(disk: Any, after_turn: Callable[[Callable[[], None]], bool]) -> Journal:
-    journal = Journal(disk, after_turn)
+    journal = Journal(disk, after_turn, monotonic, lambda _error: journal.resume())
     journal.start()
     return journal
 
@@ -231,7 +234,7 @@ def test_a_store_that_raises_answers_its_group_and_the_next_goes_on(
 def test_a_journal_that_is_not_started_or_closed_takes_nothing(
     disk: Any, worker: Worker, desk: Desk
 ) -> None:
-    journal = Journal(disk, worker.after_turn)
+    journal = Journal(disk, worker.after_turn, monotonic, lambda _error: journal.resume())
     desk.bring(journal, 1)
     assert isinstance(desk.take(1)[1], ControlPlaneStopped)
     journal = journal_on(disk, worker.after_turn)
@@ -273,8 +276,9 @@ class HeldActor(JournalActor):
 
     gate = threading.Event()
 
-    def on_start(self) -> None:
+    def take_turn(self) -> None:
         self.gate.wait(WAIT_S)
+        super().take_turn()
 
 
 @pytest.fixture

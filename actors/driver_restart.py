@@ -1,0 +1,255 @@
+"""What a driver does when it fails: it begins anew from the store, and in the end is set aside.
+
+There is one way back, whatever has failed: the memory is thrown away, whoever waited for what
+was not on its way to the disk is told so, and after a pause the runtime is loaded as the store
+has it. Mailbox and address stay, as they do in an Akka restart. Failures are counted; one
+that is one too many sets the runtime aside until somebody acts.
+
+Each step here may be taken again: a failure in the middle of it is a failure like another.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from attrs import evolve
+
+from actors import messages as m
+from actors.executors import bounded
+from actors.restarts import RestartCount, Strategy
+from actors.ticket import Ticket
+from actors.watching import NoticeKind
+from meerkat.errors import (
+    CommitUnknown,
+    ControlPlaneStopped,
+    Fenced,
+    InternalError,
+    MeerkatError,
+    RecoveryCorruption,
+    RuntimeUnavailable,
+    StoreError,
+)
+from meerkat.events import EventCode, TopologyEvent
+from meerkat.kernel import Emit, RuntimeHead, Transition
+from meerkat.outcomes import TerminationReason, terminated
+from meerkat.store import Batch
+
+if TYPE_CHECKING:
+    from actors.driver import DriverActor
+
+logger = logging.getLogger(__name__)
+
+_NO_HEAD: Final = RuntimeHead()
+
+
+class RestartedWithOthers(StoreError):
+    """The driver did not fail: the strategy restarts it together with one that did."""
+
+
+def on_defect(driver: DriverActor, message: object, error: BaseException) -> None:
+    """A message could not be handled: answer whoever waits for it, and begin anew."""
+    kind = type(message).__name__
+    logger.error("runtime %s: %s failed", driver.runtime_id, kind, exc_info=error)
+    said = InternalError(f"{type(error).__name__} while handling {kind}")
+    said.__cause__ = error
+    if isinstance(message, m.Landed):
+        _landing_lost(driver, message)
+    reply = getattr(message, "reply", None)
+    if reply is not None and not _is_on_its_way(driver, reply):
+        reply.fail(said)
+    begin_anew(driver, said)
+
+
+def _landing_lost(driver: DriverActor, message: m.Landed) -> None:
+    """The ticket in flight has landed: nothing is on its way, though nobody was told."""
+    ticket = driver.in_flight
+    if ticket is not None and ticket is message.ticket:
+        ticket.fail(message.error or CommitUnknown("it was written, and could not be answered"))
+        driver.in_flight = driver.entry = None
+
+
+def _is_on_its_way(driver: DriverActor, reply: object) -> bool:
+    """Does the disk decide what this caller is answered?"""
+    ticket = driver.in_flight
+    return ticket is not None and any(step.reply is reply for step in ticket.steps)
+
+
+# --- beginning anew ---------------------------------------------------------------------
+
+
+def begin_anew(driver: DriverActor, error: MeerkatError) -> None:
+    """Throw the memory away: what is not on disk did not happen. Then load afresh, in time."""
+    driver.doomed = error
+    driver.seat.clear()
+    driver.drop_memory()
+    if driver.in_flight is not None and driver.is_taken:
+        driver.system.journal.heal()  # should it have failed before anybody was to write
+        return  # where the ticket leads to decides what the store will say
+    _answer_stranded(driver, error)
+    if driver.is_aside or _goes_on(driver, error):
+        driver.doomed = None
+        _hand_back(driver)
+        if driver.is_aside:
+            _tell_set_aside(driver)
+
+
+def _answer_stranded(driver: DriverActor, error: MeerkatError) -> None:
+    """Tell the callers of what never left that it was not attempted."""
+    said = error
+    if not isinstance(error, Fenced | ControlPlaneStopped):
+        said = StoreError(f"not attempted, as what came before it failed: {error}")
+        said.__cause__ = error
+    for ticket in driver.tickets():
+        ticket.fail(said)
+    driver.drop_tickets()
+    driver.unregistering = tuple(each for each in driver.unregistering if not each.done())
+
+
+def _goes_on(driver: DriverActor, error: MeerkatError) -> bool:
+    """See to what comes next; False while a note of it is on its way to the disk."""
+    match error:
+        case ControlPlaneStopped():
+            return True
+        case Fenced():
+            driver.unavailable = error
+            refuse_unregistering(driver, error)
+            reason = TerminationReason.TAKEN_OVER
+            driver.system.completions.end_runtime(driver.runtime_id, terminated(reason))
+            driver.system.watchers.tell(driver.runtime_id, NoticeKind.ENDED, str(reason))
+            return True
+        case RecoveryCorruption():
+            driver.unavailable = error
+    return restart_later(driver, error)
+
+
+def _hand_back(driver: DriverActor) -> None:
+    """What came meanwhile comes again, in its order."""
+    while driver.stash:
+        driver.tell(driver.stash[0])
+        del driver.stash[0]
+    while driver.coming_back:
+        driver.tell(driver.coming_back[0])
+        driver.coming_back = driver.coming_back[1:]
+
+
+# --- when, and how often ----------------------------------------------------------------
+
+
+def restart_later(driver: DriverActor, error: MeerkatError) -> bool:
+    """Have the runtime loaded after a pause, or set it aside; False while that is noted down.
+
+    No run is started before the pause is over: a disk that refuses must not use up attempts.
+    Whoever asks meanwhile has the runtime loaded, and is answered.
+    """
+    pause_s = _pause_s(driver, error)
+    if pause_s is None:
+        return _set_aside(driver, error)
+    driver.system.watchers.tell(
+        driver.runtime_id, NoticeKind.RESTARTED, str(error), restart_in_s=pause_s
+    )
+    if not driver.held_off:
+        driver.held_off = True
+        driver.system.timers.after(pause_s, lambda: driver.tell(m.Resume()))
+    if driver.system.restart.drivers.strategy is not Strategy.ONE_FOR_ONE:
+        _restart_others(driver, error)
+    return True
+
+
+def _pause_s(driver: DriverActor, error: MeerkatError) -> float | None:
+    """Seconds until the restart; None when there were too many.
+
+    That nobody knows whether a batch was written is the writer's failure and not the driver's,
+    and a disk that fails for everybody sets no runtime aside, however long that takes.
+    """
+    system, rule = driver.system, driver.system.restart.drivers
+    jitter, now = system.clock.jitter(), system.clock.monotonic()
+    if isinstance(error, RestartedWithOthers):
+        return 0.0
+    if isinstance(error, CommitUnknown):
+        return driver.next_delay_s()
+    count = driver.restarts = driver.restarts or RestartCount(rule)
+    pause_s, since = count.failed(now, jitter), count.since
+    if pause_s is None and isinstance(error, StoreError):
+        since = now - rule.period_s if since is None else since
+        if not system.journal.has_served_others(driver.runtime_id, since):
+            return rule.backoff.delay_s(rule.intensity + 1, jitter)
+    return pause_s
+
+
+def _restart_others(driver: DriverActor, error: MeerkatError) -> None:
+    """The strategy restarts those that did not fail as well."""
+    if isinstance(error, RestartedWithOthers):
+        return
+    strategy = driver.system.restart.drivers.strategy
+    message = m.BeginAnew(f"restarted with runtime {driver.runtime_id}: {error}")
+    driver.system.directory.tell_affected(strategy, driver.runtime_id, message)
+
+
+def go_on(driver: DriverActor) -> None:
+    """The pause is over. A runtime that still cannot be loaded has failed once more."""
+    driver.held_off = False
+    try:
+        driver.loaded()
+    except RecoveryCorruption as error:
+        logger.error("runtime %s is unavailable: %s", driver.runtime_id, error)  # noqa: TRY400
+        refuse_unregistering(driver, error)
+    except MeerkatError as error:  # the store's, or the policy's
+        if driver.unavailable is None:
+            logger.warning("runtime %s could not be loaded: %s", driver.runtime_id, error)
+            restart_later(driver, error)
+
+
+def refuse_unregistering(driver: DriverActor, error: MeerkatError) -> None:
+    """Who waits for a run's end waits in vain: the runtime cannot be had any more."""
+    for reply in driver.unregistering:
+        reply.fail(error)
+    driver.unregistering = ()
+
+
+# --- setting aside ----------------------------------------------------------------------
+
+
+def _set_aside(driver: DriverActor, error: MeerkatError) -> bool:
+    """Give the runtime up until somebody acts, and note why; False while that is written."""
+    rule = driver.system.restart.drivers
+    reason = bounded(
+        f"it failed more than {rule.intensity} times in {rule.period_s:g} s, lastly: {error}"
+    )
+    driver.unavailable = RuntimeUnavailable(driver.runtime_id, reason)
+    try:
+        return not _note_down(driver, reason)
+    except MeerkatError as refused:
+        logger.warning("runtime %s: it cannot be noted why: %s", driver.runtime_id, refused)
+        return True
+
+
+def _note_down(driver: DriverActor, reason: str) -> bool:
+    """Have the reason written into the runtime's row, and told as an event; is it on its way?"""
+    system, runtime_id = driver.system, driver.runtime_id
+    row = system.store.load_runtime(runtime_id)
+    if row is None:
+        return False
+    system.events.begin(runtime_id, row.fence)
+    event = TopologyEvent(EventCode.RUNTIME_SET_ASIDE, reason)
+    ticket = Ticket(_NO_HEAD)
+    ticket.decided(Transition(head=_NO_HEAD, told=(Emit(event),)), system.clock.now())
+    noted = evolve(row, fence=row.fence + 1, set_aside=reason)
+    driver.send(ticket, Batch(runtime=noted, expected_fence=row.fence))
+    return True
+
+
+def _tell_set_aside(driver: DriverActor) -> None:
+    """It is noted, or cannot be: whoever waits is answered."""
+    aside = driver.unavailable
+    if isinstance(aside, RuntimeUnavailable):
+        logger.error("%s; recover() brings it back", aside)
+        refuse_unregistering(driver, aside)
+        driver.system.watchers.tell(driver.runtime_id, NoticeKind.SET_ASIDE, aside.reason)
+
+
+def bring_back(driver: DriverActor) -> MeerkatError | None:
+    """Somebody acts: forget what made the runtime unavailable, which is given."""
+    before = driver.unavailable
+    driver.unavailable = driver.restarts = None
+    return before
