@@ -5,6 +5,7 @@ Mailboxes, the journal, runs and time. No rule about inputs or runtimes is in th
 
 from actors.children import ChildInfo, ChildSpec, ChildState
 from actors.control_plane import ControlPlane
+from actors.dead_letters import DeadLetter, DeadLetters
 from actors.door import Submission
 from actors.linked import Ended, watch_actor
 from actors.restarts import Restart, RestartPolicy, Restarts, Strategy
@@ -12,18 +13,24 @@ from actors.stopping import ShutdownReport
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
 from actors.tree import Supervisor, SupervisorRef
+from actors.watching import NoticeKind, RuntimeNotice, RuntimeWatch
 
 __all__ = [
     "ChildInfo",
     "ChildSpec",
     "ChildState",
     "ControlPlane",
+    "DeadLetter",
+    "DeadLetters",
     "DriverThreads",
     "Ended",
+    "NoticeKind",
     "Restart",
     "RestartPolicy",
     "Restarts",
+    "RuntimeNotice",
     "RuntimeSupervisor",
+    "RuntimeWatch",
     "ShutdownReport",
     "Strategy",
     "Submission",

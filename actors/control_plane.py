@@ -16,11 +16,13 @@ import pykka
 from actors import messages as m
 from actors.clock import Clock
 from actors.collector import full_collections_put_off
+from actors.dead_letters import DeadLetters
 from actors.door import Asked, Door, RuntimeName, Submission
 from actors.executors import Executor
 from actors.life import Life
 from actors.many_calls import ManyCalls
 from actors.replies import wait_for
+from actors.restarts import RestartPolicy
 from actors.settings import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
@@ -33,6 +35,7 @@ from actors.stopping import ShutdownReport
 from actors.subscriptions import Subscription, close_granted
 from actors.supervisor import RuntimeSupervisor
 from actors.threaded import DriverThreads
+from actors.watching import RuntimeWatch
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import (
     CallTimedOut,
@@ -88,7 +91,8 @@ class ControlPlane:
     stack. ``policy`` decides about inputs, ``limits`` and ``backoff`` bound them. A runtime of
     which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
     again, with None only to make room for others. ``drivers`` says which threads drive
-    runtimes. What is past ``retention`` is cut down in the background. Coroutine executors
+    runtimes. What is past ``retention`` is cut down in the background. ``restart`` says how
+    often what has failed is started anew, 8 times in 60 s by default, and how soon. Coroutine executors
     run on ``loop``, which is the host's, or on one of the plane's own. :meth:`start` raises
     TypeError or ValueError for a setting of the wrong kind or range.
 
@@ -114,6 +118,7 @@ class ControlPlane:
         passivate_after: float | None = PASSIVATE_AFTER_S,
         drivers: DriverThreads = DriverThreads.POOLED,
         retention: Retention = KEEP_EVERYTHING,
+        restart: RestartPolicy | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._open(
@@ -132,6 +137,7 @@ class ControlPlane:
                     passivate_after=passivate_after,
                     drivers=drivers,
                     retention=retention,
+                    restart=restart,
                     loop=loop,
                 )
             )
@@ -316,6 +322,30 @@ class ControlPlane:
         except CallTimedOut:
             asked.reply.add_done_callback(close_granted)
             raise
+
+    def watch(
+        self, runtime_id: RuntimeName | None = None, *, timeout: float | None = None
+    ) -> RuntimeWatch:
+        """What becomes of a runtime's driver, as an iterator with ``close()``.
+
+        It tells of restarts, of being set aside and brought back, and of the end, from now
+        on; of one that is set aside or has ended, that first. Without a runtime, of all.
+        """
+        if runtime_id is None:
+            return self._door.watch_all()
+        asked = self._door.watch(runtime_id)
+        try:
+            return _answer(asked, timeout)
+        except CallTimedOut:
+            asked.reply.add_done_callback(close_granted)
+            raise
+
+    def dead_letters(self) -> DeadLetters:
+        """The messages that came too late for what they were meant for; waits for nothing.
+
+        A call is no dead letter: it is answered with an error.
+        """
+        return self._door.dead_letters()
 
     # --- control ------------------------------------------------------------------------
 

@@ -14,11 +14,13 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from actors import messages as m
+from actors.dead_letters import DeadLetters
 from actors.executors import Executor, checked_executor
 from actors.life import Life
 from actors.replies import Handle, Reply, as_control_plane_error
 from actors.subscriptions import Subscription
 from actors.system import System
+from actors.watching import RuntimeWatch
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
@@ -170,6 +172,18 @@ class Door:
     def subscribe_to_all(self) -> Subscription:
         """Everybody's events from now on, which no runtime has to be asked for."""
         return self.system.events.subscribe(None, None)
+
+    def watch(self, runtime_id: RuntimeName) -> Asked[RuntimeWatch]:
+        """Ask to hear what becomes of a runtime's driver."""
+        return self.ask(runtime_id, "watch", m.WatchRuntime(Reply()))
+
+    def watch_all(self) -> RuntimeWatch:
+        """Hear what becomes of every driver, from now on."""
+        return self._life.system.watchers.watch()
+
+    def dead_letters(self) -> DeadLetters:
+        """What came too late so far."""
+        return self._life.system.dead_letters.read()
 
     # --- control ------------------------------------------------------------------------
 

@@ -97,6 +97,7 @@ class SettingsByName(TypedDict, total=False):
     passivate_after: float | None
     drivers: DriverThreads
     retention: Retention
+    restart: RestartPolicy | None
     loop: asyncio.AbstractEventLoop | None
 
 

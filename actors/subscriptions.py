@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from attrs import evolve, frozen
 
@@ -164,8 +164,16 @@ class Subscription:
         self.close()
 
 
-def close_granted(subscribed: Future[Subscription]) -> None:
-    """Close a subscription that came too late for who asked for it."""
+class Closes(Protocol):
+    """What is read until it is closed."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+def close_granted(subscribed: Future[Closes]) -> None:
+    """Close what came too late for who asked for it."""
     if subscribed.exception() is None:
         subscribed.result().close()
 

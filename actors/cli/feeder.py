@@ -25,11 +25,13 @@ from actors.cli.tally import COUNTED_ENDINGS, Count, Tally
 from actors.cli.texts import one_line
 from actors.cli.watched import Watched
 from actors.control_plane import ControlPlane
+from actors.watching import NoticeKind
 from meerkat.errors import (
     ControlPlaneStopped,
     MeerkatError,
     Overloaded,
     RecoveryCorruption,
+    RuntimeUnavailable,
     StoreError,
 )
 from meerkat.identifiers import InputId, LogicalRuntimeId
@@ -77,6 +79,7 @@ class Feeder:
         self._tally = tally
         self._progress = progress
         self._news = news
+        self._watch_drivers = plane.watch()
         self._usable: set[LogicalRuntimeId] = set()
         self._unusable: dict[LogicalRuntimeId, MeerkatError] = {}
         self._undecided = 0
@@ -178,16 +181,20 @@ class Feeder:
             self._wake_all()
             self._wait_while(lambda: watched.waiting > WAITING_MAX // 2)
         if watched.waiting_of(runtime_id) >= WAITING_A_RUNTIME_MAX:
-            self._plane.wake(runtime_id)
+            self._wake(runtime_id)
             self._wait_while(lambda: watched.waiting_of(runtime_id) > WAITING_A_RUNTIME_MAX // 2)
 
     def _wake_all(self) -> None:
         for runtime_id in self.watched.runtimes():
-            self._plane.wake(runtime_id)
+            self._wake(runtime_id)
 
     def _let_some_end(self, runtime_id: LogicalRuntimeId) -> None:
-        self._plane.wake(runtime_id)
+        self._wake(runtime_id)
         self._hear()
+
+    def _wake(self, runtime_id: LogicalRuntimeId) -> None:
+        with suppress(RuntimeUnavailable):  # a notice tells of it
+            self._plane.wake(runtime_id)
 
     # --- hearing ------------------------------------------------------------------------
 
@@ -208,6 +215,10 @@ class Feeder:
                 self._decided(news)
             else:
                 self._ended(news)
+        while (notice := self._watch_drivers.next_within(0)) is not None:
+            if notice.kind is NoticeKind.SET_ASIDE and notice.runtime_id in self._usable:
+                aside = RuntimeUnavailable(notice.runtime_id, notice.reason or "it failed")
+                self._give_up(notice.runtime_id, aside)
         self._progress.show(self.watched.ended, self.watched.known)
 
     def _decided(self, news: Decided) -> None:
@@ -283,10 +294,13 @@ class Feeder:
                     handle = self._plane.completion(runtime_id, input_id)
                     self._watch(runtime_id, input_id, handle, None)
         except MeerkatError as error:
-            self._usable.discard(runtime_id)
-            self._unusable[runtime_id] = error
-            self.watched.give_up(runtime_id)
-            self._refused(str(runtime_id), error)
+            self._give_up(runtime_id, error)
+
+    def _give_up(self, runtime_id: LogicalRuntimeId, error: MeerkatError) -> None:
+        self._usable.discard(runtime_id)
+        self._unusable[runtime_id] = error
+        self.watched.give_up(runtime_id)
+        self._refused(str(runtime_id), error)
 
     # --- complaining --------------------------------------------------------------------
 

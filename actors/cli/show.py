@@ -73,6 +73,8 @@ def _facts_of(store: RuntimeStore, row: RuntimeRow, snapshot: SessionSnapshot) -
     }
     if snapshot.opaque is not None:
         facts["snapshot_bytes"] = len(snapshot.opaque)
+    if row.set_aside is not None:
+        facts["set_aside"] = row.set_aside
     finished = _Finished()
     for state in _pages(lambda after: store.page_terminal_inputs(row.runtime_id, after=after)):
         finished.take(state)
