@@ -23,7 +23,7 @@ from actors.control_plane import ControlPlane
 from actors.directory import ROOM_WAIT_S
 from actors.door import Asked, Door, RuntimeName
 from actors.executors import Executor
-from actors.life import Life
+from actors.life import HostsSupervisor, Life
 from actors.replies import Reply
 from actors.run_places import RunThreads
 from actors.settings import STOP_TIMEOUT_S, SettingsByName
@@ -92,7 +92,9 @@ class AsyncControlPlane:
         self._plane = ControlPlane._over(Life(start))  # noqa: SLF001 - the door for threads
 
     @classmethod
-    async def wrap(cls, running: ControlPlane | pykka.ActorRef[RuntimeSupervisor]) -> Self:
+    async def wrap(
+        cls, running: ControlPlane | pykka.ActorRef[RuntimeSupervisor] | HostsSupervisor
+    ) -> Self:
         """The front door to what runs already: a control plane, or a supervisor of the host's."""
         plane = cls.__new__(cls)
         plane._bells = Bells()  # noqa: SLF001 - of its own class

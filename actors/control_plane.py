@@ -19,7 +19,7 @@ from actors.collector import full_collections_put_off
 from actors.dead_letters import DeadLetters
 from actors.door import Asked, Door, RuntimeName, Submission
 from actors.executors import Executor
-from actors.life import Life
+from actors.life import HostsSupervisor, Life, one_of_a_host
 from actors.many_calls import ManyCalls
 from actors.replies import wait_for
 from actors.restarts import RestartPolicy
@@ -144,9 +144,15 @@ class ControlPlane:
         )
 
     @classmethod
-    def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor]) -> Self:
-        """The front door to a supervisor that runs in the host's own actor tree."""
-        return cls._over(Life(lambda: supervisor, owned=False)).start()
+    def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor] | HostsSupervisor) -> Self:
+        """The front door to a supervisor that runs in the host's own actor tree.
+
+        Of one that its tree starts anew, give a function for its present reference, such as
+        ``lambda: tree.child("meerkat")``. Once the supervisor has ended every call raises
+        ControlPlaneStopped; :meth:`start` asks the function again, and raises it while that
+        gives None.
+        """
+        return cls._over(Life(one_of_a_host(supervisor), owned=False)).start()
 
     @classmethod
     def _over(cls, life: Life) -> Self:

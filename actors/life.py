@@ -32,6 +32,8 @@ _STILL_ALIVE_S: Final = 1.0
 """How often to look whether a supervisor that does not answer has ended."""
 
 SupervisorRef: TypeAlias = pykka.ActorRef[RuntimeSupervisor]
+HostsSupervisor: TypeAlias = Callable[[], SupervisorRef | None]
+"""Gives the supervisor that runs in a host's tree now; None while none does."""
 
 
 class Life:
@@ -188,6 +190,20 @@ class Opening:
             self._begun.exception()
         if self.system is not None:
             self.system.ended.wait()
+
+
+def one_of_a_host(
+    supervisor: SupervisorRef | HostsSupervisor,
+) -> Callable[[], SupervisorRef]:
+    """How to open a door to a supervisor that a host starts: it is asked which one runs."""
+
+    def present() -> SupervisorRef:
+        ref = supervisor if isinstance(supervisor, pykka.ActorRef) else supervisor()
+        if ref is None:
+            raise ControlPlaneStopped
+        return ref
+
+    return present
 
 
 def _system_of(supervisor: SupervisorRef) -> System:

@@ -97,6 +97,8 @@ class Roster:
 
     def add(self, spec: ChildSpec) -> Future[pykka.ActorRef[Any]]:
         """Have one more, the last in the order; ValueError for an id that is taken."""
+        if not isinstance(spec, ChildSpec):
+            raise TypeError(f"a child is a ChildSpec, not {type(spec).__name__}")
         if spec.id in self._children:
             raise ValueError(f"there is a child {spec.id!r} already")
         child = Child(spec=spec, actor_class=contained(spec.actor_class))
