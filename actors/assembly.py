@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import pykka
@@ -13,8 +14,10 @@ from actors.completions import Completions
 from actors.dead_letters import DeadLetterBox
 from actors.directory import Directory
 from actors.driver import DriverActor, ThreadedDriverActor
+from actors.driver_doing import Doing, doing
 from actors.event_hub import EventHub
 from actors.executors import Executor
+from actors.forks import Home
 from actors.host_loop import HostLoop
 from actors.journal import Journal
 from actors.passivation import Notes, Sweep
@@ -27,6 +30,7 @@ from actors.run_watch import RunWatch
 from actors.settings import Settings
 from actors.system import System
 from actors.threaded import ActorThreads, DriverThreads
+from actors.waits import Waits
 from actors.watching import Watchers
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.kernel.memory import Rules
@@ -54,8 +58,10 @@ def assembled(
 ) -> System:
     """The parts of a plane over ``store``; their drivers have ``executor`` until told else."""
     clock, limits = settings.clock or SystemClock(), settings.limits
-    timers, threads, calls = Timers(clock), RunThreads(), OpenCalls(limits.in_flight_max)
-    pool, host_loop = _POOLS[settings.drivers](), settings.loop
+    home, timers = Home(), Timers(clock)
+    threads, host_loop = RunThreads(home), settings.loop
+    loop = RunLoop(threads) if host_loop is None else HostLoop(threads, host_loop)
+    pool = _POOLS[settings.drivers]()
 
     def start_driver(runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
         return _DRIVERS[settings.drivers].start(system, runtime_id)
@@ -63,8 +69,18 @@ def assembled(
     dead_letters = DeadLetterBox(clock.now)
     live_max = limits.live_runtimes_max
     directory = Directory(start_driver, clock, live_max, dead_letters.put)
+    waits = Waits(
+        clock,
+        timers,
+        settings.stuck_after_s,
+        slots=settings.max_concurrent_runs,
+        doing=partial(_doing, directory),
+        on_loop=loop.is_here,
+        home=home,
+    )
+    calls = OpenCalls(limits.in_flight_max, waits)
     registries = RegistryMaker(
-        store=store, clock=clock, limits=limits, directory=directory, calls=calls
+        store=store, clock=clock, limits=limits, directory=directory, calls=calls, home=home
     )
     watch = RunWatch(clock, timers, settings.stuck_after_s)
     means = Means(
@@ -86,10 +102,12 @@ def assembled(
         pool=pool,
         slots=RunSlots(settings.max_concurrent_runs),
         threads=threads,
-        loop=RunLoop(threads) if host_loop is None else HostLoop(threads, host_loop),
+        loop=loop,
         watch=watch,
+        waits=waits,
+        home=home,
         timers=timers,
-        events=EventHub(limits),
+        events=EventHub(limits, waits),
         completions=Completions(),
         calls=calls,
         directory=directory,
@@ -102,6 +120,12 @@ def assembled(
         restart=settings.restart_policy,
     )
     return system
+
+
+def _doing(directory: Directory, runtime_id: LogicalRuntimeId) -> Doing | None:
+    """What the driver of a runtime is doing just now, if one runs."""
+    driver = directory.driver_of(runtime_id)
+    return doing(driver) if isinstance(driver, DriverActor) else None
 
 
 def _sweep(settings: Settings, directory: Directory, timers: Timers, clock: Clock) -> Sweep | None:

@@ -18,6 +18,7 @@ from attrs import evolve, frozen
 
 from actors.clock import Clock
 from actors.directory import Directory
+from actors.forks import Home
 from actors.let_go import LetGo
 from actors.operation_log import Keep, OperationDesk, OperationLog
 from actors.replies import OpenCalls
@@ -51,10 +52,11 @@ class RegistryMaker:
     limits: Limits
     directory: Directory
     calls: OpenCalls
+    home: Home
 
     def desk(self, keep: Keep) -> OperationDesk:
         """What the logs of all epochs share."""
-        return OperationDesk(self.clock.now, self.directory, self.calls, keep)
+        return OperationDesk(self.clock.now, self.directory, self.calls, self.home, keep)
 
     def make(
         self, runtime_id: LogicalRuntimeId, head: RuntimeHead, desk: OperationDesk

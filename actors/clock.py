@@ -16,6 +16,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from actors.pool import serve_here
+
 logger = logging.getLogger(__name__)
 
 CANCELLED_MAX: Final = 64
@@ -117,6 +119,7 @@ class Timers:
             thread.join(timeout_s)
 
     def _work(self) -> None:
+        serve_here()
         while True:
             with self._changed:
                 while not self._stopped and not self._is_due():

@@ -34,6 +34,7 @@ from actors.signals import TermBlocks
 from actors.stopping import ShutdownReport
 from actors.subscriptions import Subscription, close_granted
 from actors.supervisor import RuntimeSupervisor
+from actors.system import System
 from actors.threaded import DriverThreads
 from actors.watching import RuntimeWatch
 from meerkat.bindings import SessionRuntimeBindings
@@ -43,6 +44,7 @@ from meerkat.errors import (
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.identifiers import (
     InputId,
+    LogicalRuntimeId,
     RunId,
     SessionId,
     as_runtime_id,
@@ -92,9 +94,9 @@ class ControlPlane:
     which nothing was asked for ``passivate_after`` seconds leaves memory until it is asked
     again, with None only to make room for others. ``drivers`` says which threads drive
     runtimes. What is past ``retention`` is cut down in the background. ``restart`` says how
-    often what has failed is started anew, 8 times in 60 s by default, and how soon. Coroutine executors
-    run on ``loop``, which is the host's, or on one of the plane's own. :meth:`start` raises
-    TypeError or ValueError for a setting of the wrong kind or range.
+    often what has failed is started anew, 8 times in 60 s by default, and how soon. Coroutine
+    executors run on ``loop``, which is the host's, or on one of the plane's own. :meth:`start`
+    raises TypeError or ValueError for a setting of the wrong kind or range.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
     caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
@@ -444,8 +446,12 @@ class ControlPlane:
 
     def _open(self, life: Life) -> None:
         self._life = life
-        self._door = Door(life)
+        self._door = Door(life, _refuse_deadlock)
         self._term_blocks = TermBlocks(life.hurry)
+
+
+def _refuse_deadlock(system: System, call: str, runtime_id: LogicalRuntimeId) -> None:
+    system.waits.refuse(call, runtime_id)
 
 
 def _answer(asked: Asked[T], timeout: float | None) -> T:

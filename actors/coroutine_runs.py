@@ -166,6 +166,7 @@ class CoroutineRun(RunBase):
             self._end(task.result())
 
     async def _outcome(self) -> Ending:
+        self._link.carried()
         try:
             self._session = MessageLog(await self._loop.read(self._read_session))
             output = await self._apply(self, self._primitive)

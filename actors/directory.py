@@ -24,7 +24,7 @@ from actors.awaiting import on_loop
 from actors.clock import Clock
 from actors.messages import DriverMessage
 from actors.passivation import Resident, Resting
-from actors.pool import on_worker
+from actors.pool import PooledActor, actor_of, on_worker
 from actors.restarts import Strategy, affected
 from meerkat.errors import ControlPlaneStopped, Overloaded
 from meerkat.identifiers import LogicalRuntimeId
@@ -64,6 +64,11 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self._drivers)
+
+    def driver_of(self, runtime_id: LogicalRuntimeId) -> PooledActor | None:
+        """The driver of a runtime, to look at; None when none runs. Takes no lock."""
+        driver = self._drivers.get(runtime_id)
+        return None if driver is None else actor_of(driver)
 
     # --- delivering ---------------------------------------------------------------------
 

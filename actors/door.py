@@ -74,11 +74,16 @@ class Submission:
 class Door:
     """The calls of one front door. Thread-safe.
 
-    Each promises what the method of that name promises in ``ControlPlane``.
+    Each promises what the method of that name promises in ``ControlPlane``. ``before`` is given
+    each call but ``submit`` before it is sent, and may refuse it: what is refused has not
+    happened.
     """
 
-    def __init__(self, life: Life) -> None:
+    def __init__(
+        self, life: Life, before: Callable[[System, str, LogicalRuntimeId], None] | None = None
+    ) -> None:
         self._life = life
+        self._before = before
 
     @property
     def system(self) -> System:
@@ -113,13 +118,14 @@ class Door:
 
     def ingest(self, runtime_id: RuntimeName, input: Input) -> Asked[AcceptOutcome]:  # noqa: A002
         """Offer an input."""
-        return self._offer(runtime_id, input, Reply())
+        return self._offer(runtime_id, input, Reply(), self._before)
 
     def submit(self, runtime_id: RuntimeName, input: Input) -> Submission:  # noqa: A002
         """Offer an input, with a handle on its end."""
         accepted: Reply[AcceptOutcome] = Reply()
-        accepted.completion = completion = Handle()
-        self._offer(runtime_id, input, accepted)
+        system, name = self._life.system, as_runtime_id(runtime_id)
+        accepted.completion = completion = Handle(system.waits, name)
+        self._offer(name, input, accepted)
         return Submission(accepted, completion)
 
     def _offer(
@@ -127,10 +133,13 @@ class Door:
         runtime_id: RuntimeName,
         input: Input,  # noqa: A002
         reply: Reply[AcceptOutcome],
+        before: Callable[[System, str, LogicalRuntimeId], None] | None = None,
     ) -> Asked[AcceptOutcome]:
         system = self.system
         payload = encode_input(input, system.rules.limits.payload_bytes_max)
         name = as_runtime_id(runtime_id)
+        if before is not None:
+            before(system, "ingest", name)
         message = m.Accept(input, payload, reply)
         _deliver(system, name, message, partial(system.calls.opened_within_limit, reply, name))
         return Asked("ingest", name, reply)
@@ -271,7 +280,9 @@ class Door:
         """Open the reply of a message, and put the message in its runtime's mailbox."""
         system = self.system
         name = as_runtime_id(runtime_id)
-        _deliver(system, name, message, partial(system.calls.opened, message.reply))
+        if self._before is not None:
+            self._before(system, call, name)
+        _deliver(system, name, message, partial(system.calls.opened, message.reply, name))
         return Asked(call, name, message.reply)
 
 

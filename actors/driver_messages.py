@@ -85,6 +85,8 @@ def _watch_until_ended(
     if outcome is not None:
         settle(handle.set_result, outcome)
     else:
+        if isinstance(handle, Handle):
+            handle.input_id = state.input_id
         driver.system.completions.watch(driver.runtime_id, state.input_id, handle)
     return handle
 
@@ -96,7 +98,7 @@ def _watch(driver: DriverActor, message: m.Watch) -> None:
     )
     if state is None:
         raise InputNotFound(message.input_id)
-    found, handle = state, Handle()
+    found, handle = state, Handle(driver.system.waits, driver.runtime_id, state.input_id)
     driver.ticket.answered(
         driver.system.clock.now(),
         message.reply,

@@ -9,6 +9,7 @@ from itertools import chain
 
 from actors.light import LightCondition
 from actors.subscriptions import Subscription
+from actors.waits import Waits
 from meerkat.errors import ControlPlaneStopped
 from meerkat.event_log import SEQUENCES_PER_FENCE, EventLog, first_sequence
 from meerkat.events import EventGap, RuntimeEventEnvelope
@@ -20,8 +21,9 @@ from meerkat.limits import Limits
 class EventHub:
     """The event windows of all runtimes of a process. Thread-safe."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, waits: Waits | None = None) -> None:
         self.limits = limits
+        self._waits = waits
         self.changed = LightCondition()
         self.abandoned: deque[Subscription] = deque()
         self._logs: dict[LogicalRuntimeId, EventLog] = {}
@@ -146,6 +148,21 @@ class EventHub:
             subscription = Subscription(self, runtime_id, after)
             self._subscribers[runtime_id].add(subscription)
             return subscription
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Is this a forked child, where nobody brings events and a lock may be held for ever?"""
+        return self._waits is not None and self._waits.home.left
+
+    def refuse_elsewhere(self) -> None:
+        """Raise ControlPlaneForked in a forked child."""
+        if self._waits is not None:
+            self._waits.home.check()
+
+    def refuse_to_wait(self, runtime_id: LogicalRuntimeId | None) -> None:
+        """Raise WouldDeadlock on a thread that events need."""
+        if self._waits is not None:
+            self._waits.refuse("next_event", runtime_id)
 
     def drop(self, subscription: Subscription) -> None:
         """End one subscription."""

@@ -10,7 +10,6 @@ the supervisor's. Who waits for one may be torn away, and it goes on to its end.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -20,13 +19,14 @@ from typing import Final, TypeAlias, cast
 import pykka
 
 from actors import messages as m
+from actors.forks import Home
 from actors.light import LightFuture
 from actors.replies import refuse_deadlock
 from actors.run_places import RunThreads
 from actors.stopping import ShutdownReport
 from actors.supervisor import RuntimeSupervisor
 from actors.system import System
-from meerkat.errors import ControlPlaneForked, ControlPlaneStopped
+from meerkat.errors import ControlPlaneStopped
 
 _STILL_ALIVE_S: Final = 1.0
 """How often to look whether a supervisor that does not answer has ended."""
@@ -46,7 +46,8 @@ class Life:
     def __init__(self, start: Callable[[], SupervisorRef], *, owned: bool = True) -> None:
         self._start = start
         self._owned = owned
-        self._process = os.getpid()
+        self._home = Home()
+        self._home.in_child(self._in_child)
         self._lock = threading.RLock()  # a signal handler may stop what its thread starts
         self._opening: Opening | None = None
 
@@ -56,20 +57,26 @@ class Life:
 
         ControlPlaneForked in a process that was forked since: the threads are the parent's.
         """
-        if os.getpid() != self._process:
-            raise ControlPlaneForked
+        self._home.check()
         system = None if self._opening is None else self._opening.system
         if system is None:
             raise ControlPlaneStopped
         return system
+
+    def _in_child(self) -> None:
+        """In a forked child: what runs is the parent's; a door that is closed may be opened."""
+        self._lock = threading.RLock()  # whoever held it is not here
+        if self._opening is None or self._opening.is_over:
+            self._opening = None
+            self._home = Home()
+            self._home.in_child(self._in_child)
 
     def start(self) -> None:
         """Start, unless it runs; while a stop is under way, wait for its end first.
 
         Whatever is raised here, an interrupt too, nothing stays started.
         """
-        if os.getpid() != self._process:
-            raise ControlPlaneForked
+        self._home.check()
         while True:
             with self._lock:
                 last = self._opening
@@ -79,7 +86,7 @@ class Life:
                     return
                 if not last.is_ending:
                     return
-            refuse_deadlock("start")
+            last.refuse_to_wait("start")
             last.wait_for_end()
 
     def stop(self, message: m.ShutDown) -> ShutdownReport:
@@ -87,13 +94,13 @@ class Life:
 
         In a forked process there is nothing to stop.
         """
-        if os.getpid() != self._process:
+        if self._home.left:
             return ShutdownReport()
         with self._lock:
             opening = self._opening
         if opening is None:
             return ShutdownReport()
-        refuse_deadlock("stop")
+        opening.refuse_to_wait("stop")
         return opening.stop(message)
 
     def hurry(self) -> None:
@@ -183,6 +190,13 @@ class Opening:
             system.stopping.hurry()
         system.ended.wait()  # not for an answer: an ask that races the end gets none
         return system.stopping.report
+
+    def refuse_to_wait(self, call: str) -> None:
+        """Raise WouldDeadlock on a thread whose end its own end waits for."""
+        if self.system is None:
+            refuse_deadlock(call)
+        else:
+            self.system.waits.refuse_end(call)
 
     def wait_for_end(self) -> None:
         """Wait until it is over."""

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from actors import messages as m
 from actors.directory import Directory
+from actors.forks import Home
 from actors.replies import OpenCalls, Reply, refuse_deadlock, wait_for
 from meerkat.completion_feed import FeedEntry
 from meerkat.events import EventCode, OperationEvent
@@ -42,6 +43,7 @@ class OperationDesk:
     now: Callable[[], datetime]
     directory: Directory
     calls: OpenCalls
+    home: Home
     keep: Keep
 
 
@@ -55,7 +57,8 @@ class OperationLog:
     epoch_id: RuntimeEpochId
 
     def now(self) -> datetime:
-        """The time in UTC."""
+        """The time in UTC; every step begins with it: ControlPlaneStopped in a forked child."""
+        self.desk.home.check()
         return self.desk.now()
 
     def record(self, record: OperationRecord, entry: FeedEntry | None) -> None:
@@ -69,7 +72,7 @@ class OperationLog:
         refuse_deadlock(_CALL)  # before anything is sent: what is refused has not happened
         row = OperationRow(epoch_id=self.epoch_id, seq=entry.seq, record=record)
         reply: Reply[None] = Reply()
-        self.desk.calls.opened_by_run(reply)
+        self.desk.calls.opened_by_run(reply, self.runtime_id)
         self.desk.directory.deliver(self.runtime_id, m.RecordOperation(row, reply))
         wait_for(reply, _CALL, None)
 

@@ -40,22 +40,42 @@ class _Worker(threading.Thread):
     """What it does after the turn."""
 
 
-_serving: Final = threading.local()
+class _Serving(threading.local):
+    on = False
+
+
+_serving: Final = _Serving()
 
 
 @contextmanager
 def serving() -> Iterator[None]:
     """While this thread settles the futures of hosts, it counts as one that runs actors."""
-    _serving.on = True
+    before, _serving.on = _serving.on, True
     try:
         yield
     finally:
-        _serving.on = False
+        _serving.on = before
+
+
+def serve_here() -> None:
+    """From now on this thread counts as one that runs actors: what it does, others wait for."""
+    _serving.on = True
 
 
 def on_worker() -> bool:
     """Is this a thread that runs actors?"""
-    return isinstance(threading.current_thread(), _Worker) or getattr(_serving, "on", False)
+    return _serving.on
+
+
+def registry_lock() -> threading.RLock:
+    """The lock of Pykka's registry, which is one for the process."""
+    return pykka.ActorRegistry._actor_refs_lock  # noqa: SLF001 - there is no other way to it
+
+
+def actor_of(ref: ActorRef[Any]) -> PooledActor | None:
+    """The actor behind a reference, to look at; None for one of another kind."""
+    inbox = ref.actor_inbox
+    return inbox.actor if isinstance(inbox, _PooledInbox) else None
 
 
 class ActorPool:
@@ -111,6 +131,7 @@ class ActorPool:
         worker = threading.current_thread()
         if not isinstance(worker, _Worker):
             raise TypeError("workers alone run actors")
+        serve_here()
         while (actor := self._ready.get()) is not None:
             try:
                 worker.actor = actor
@@ -159,6 +180,10 @@ class _PooledInbox:
     def set(self) -> None:
         self._stopped = True
 
+    @property
+    def actor(self) -> PooledActor | None:
+        return self._actor
+
     def bind(self, actor: PooledActor, pool: ActorPool) -> None:
         self._actor, self._pool = actor, pool
 
@@ -183,6 +208,9 @@ class _PooledInbox:
 
     def empty(self) -> bool:
         return not self._mail
+
+    def __len__(self) -> int:
+        return len(self._mail)
 
     def several(self, count: int) -> list[Any]:
         """The next messages, up to ``count``, without taking them; none if only one waits."""
@@ -332,6 +360,11 @@ class PooledActor(pykka.Actor):
     def has_mail(self) -> bool:
         """Does mail wait?"""
         return not self._inbox.empty()
+
+    @property
+    def letters(self) -> int:
+        """How many messages wait. For any thread."""
+        return len(self._inbox)
 
     def refuse(self, envelope: Any) -> None:
         """Pass on a message that came too late."""

@@ -6,11 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, Final, Generic, TypeVar
 
-from actors.light import LightFuture
+from actors.light import LightCondition, LightFuture
 from actors.pool import on_worker
+from actors.wait_chains import Wait
+from actors.waits import Waits
 from meerkat.errors import (
     CallTimedOut,
     ControlPlaneStopped,
@@ -27,7 +29,7 @@ from meerkat.errors import (
     StoreError,
     WouldDeadlock,
 )
-from meerkat.identifiers import LogicalRuntimeId
+from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.operation_errors import OperationError
 from meerkat.outcomes import CompletionHandle, CompletionOutcome
 from meerkat.runtime_lifecycle import RuntimeState
@@ -40,15 +42,113 @@ SHARES_OF_THE_FREE: Final = 4
 T = TypeVar("T")
 
 
-class Reply(LightFuture[T], Generic[T]):
+_DONE: Final = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED})
+
+
+class Awaited(LightFuture[T], Generic[T]):
+    """A standard future of a plane, which knows who waits for it.
+
+    Waiting for it raises WouldDeadlock where the wait is one on itself, and ControlPlaneStopped
+    in a forked child, where nobody would settle it.
+    """
+
+    runtime_id: LogicalRuntimeId | None = None
+    """Whose answer it is."""
+    input_id: InputId | None = None
+    """The input whose end it tells, once that is decided."""
+    call = "result"
+    """What waiting for it is called."""
+
+    @property
+    def waits(self) -> Waits | None:
+        """Where waiting for it is noted; None for one that no plane has opened yet."""
+        return None
+
+    def done(self) -> bool:
+        """Whether it is settled. Takes no lock: it is asked where none may be waited for."""
+        return self._settled()
+
+    def _settled(self) -> bool:
+        return self._state in _DONE
+
+    def result(self, timeout: float | None = None) -> T:
+        """What it was settled with; see ``concurrent.futures.Future``."""
+        self.wait(self.call, timeout)
+        return self.settled_with()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The error it was settled with; see ``concurrent.futures.Future``."""
+        self.wait(self.call, timeout)
+        return super().exception(0)
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Have ``fn`` called once it is settled; see ``concurrent.futures.Future``."""
+        waits = self._waits_here()
+        if waits is not None and not self._settled():
+            wait = waits.awaited(self.call, self.runtime_id, self)
+            if wait is not None:
+                super().add_done_callback(lambda _: waits.end(wait))
+        super().add_done_callback(fn)
+
+    def settled_with(self) -> T:
+        """What it was settled with; TimeoutError when it is not."""
+        return Future.result(self, 0)
+
+    def wait(self, call: str, timeout_s: float | None) -> None:
+        """Wait until it is settled, or the time is up."""
+        waits = self._waits_here()
+        if self._settled() or (timeout_s is not None and timeout_s <= 0):
+            return
+        if waits is None:
+            refuse_deadlock(call)
+            self._wait_for(timeout_s)
+            return
+        wait = waits.begin(call, self.runtime_id, self, timeout_s)
+        try:
+            if wait.run is None:
+                self._wait_for(timeout_s)
+            else:
+                self._wait_in_run(waits, wait)
+        finally:
+            waits.end(wait)
+
+    def _wait_in_run(self, waits: Waits, wait: Wait) -> None:
+        for pause_s in waits.pauses(wait):
+            if self._wait_for(pause_s):
+                return
+            waits.look_again(wait)
+
+    def _wait_for(self, timeout_s: float | None) -> bool:
+        with self._condition:
+            if not self._settled():
+                self._condition.wait(timeout_s)  # it is notified once, when it is settled
+            return self._settled()
+
+    def _waits_here(self) -> Waits | None:
+        """Its waits. In a forked child: raise, unless it is settled; then its lock is nobody's."""
+        waits = self.waits
+        if waits is not None and waits.home.left:
+            if not self._settled():
+                waits.home.check()
+            self._condition = LightCondition()  # type: ignore[assignment]
+        return waits
+
+
+class Reply(Awaited[T], Generic[T]):
     """A standard future that its waiter cannot cancel: the work goes on regardless."""
 
+    call = "answer"
     calls: OpenCalls | None = None
     """Where it is noted, until it is settled."""
     brings_work_to: LogicalRuntimeId | None = None
     """Whose share of the calls in flight it counts for."""
     completion: CompletionHandle | None = None
     """Waits for the end of the input that is accepted, and fails when none is."""
+
+    @property
+    def waits(self) -> Waits | None:
+        """The waits of the plane that has opened it."""
+        return None if self.calls is None else self.calls.waits
 
     def cancel(self) -> bool:
         """Refuse."""
@@ -90,8 +190,24 @@ class Reply(LightFuture[T], Generic[T]):
             self.calls.closed(self)
 
 
-class Handle(LightFuture[CompletionOutcome], CompletionHandle):
+class Handle(Awaited[CompletionOutcome], CompletionHandle):
     """A completion handle of the running system."""
+
+    def __init__(
+        self,
+        waits: Waits | None = None,
+        runtime_id: LogicalRuntimeId | None = None,
+        input_id: InputId | None = None,
+    ) -> None:
+        super().__init__()
+        self._waits = waits
+        self.runtime_id = runtime_id
+        self.input_id = input_id
+
+    @property
+    def waits(self) -> Waits | None:
+        """The waits of the plane whose input it is about."""
+        return self._waits
 
 
 def settle(set_outcome: Callable[[T], None], outcome: T) -> None:
@@ -121,18 +237,16 @@ def as_control_plane_error(error: BaseException) -> BaseException:
     return said
 
 
-def wait_for(reply: Future[T], call: str, timeout_s: float | None) -> T:
+def wait_for(reply: Reply[T], call: str, timeout_s: float | None) -> T:
     """Wait for a reply; CallTimedOut bounds the caller, never the work.
 
-    WouldDeadlock on a thread that runs drivers: host code gets there in a callback only.
+    WouldDeadlock on a thread that runs drivers, where host code gets in a callback only, and
+    in a run that would wait on itself.
     """
-    refuse_deadlock(call)
-    try:
-        return reply.result(timeout_s)
-    except FutureTimeoutError:
-        if reply.done():
-            raise
-        raise CallTimedOut(call, timeout_s or 0.0) from None
+    reply.wait(call, timeout_s)
+    if not reply.done():
+        raise CallTimedOut(call, timeout_s or 0.0)
+    return reply.settled_with()
 
 
 def refuse_deadlock(call: str) -> None:
@@ -151,7 +265,8 @@ class OpenCalls:
     nobody else does, and however many flood, whoever comes next finds some.
     """
 
-    def __init__(self, in_flight_max: int) -> None:
+    def __init__(self, in_flight_max: int, waits: Waits | None = None) -> None:
+        self.waits = waits
         self._open: set[Reply[Any]] = set()
         self._of_runs: set[Reply[Any]] = set()
         self._max = in_flight_max
@@ -165,9 +280,10 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, reply: Reply[Any]) -> None:
+    def opened(self, reply: Reply[Any], runtime_id: LogicalRuntimeId | None = None) -> None:
         """Note a call of the control kind, which always passes."""
         reply.calls = self
+        reply.runtime_id = runtime_id
         self._open.add(reply)  # first, so that a stop that comes now finds it
         if self._refusing:
             self.closed(reply)
@@ -184,7 +300,7 @@ class OpenCalls:
         with self._lock:
             self._of_runtime[runtime_id] = self._of_runtime.get(runtime_id, 0) + 1
             reply.brings_work_to = runtime_id  # no signal comes in between: nothing is called
-        self.opened(reply)
+        self.opened(reply, runtime_id)
 
     def closed(self, reply: Reply[Any]) -> None:
         """A call is about to be settled."""
@@ -204,9 +320,10 @@ class OpenCalls:
             else:
                 del self._of_runtime[runtime_id]
 
-    def opened_by_run(self, reply: Reply[Any]) -> None:
+    def opened_by_run(self, reply: Reply[Any], runtime_id: LogicalRuntimeId | None = None) -> None:
         """Note a call from a run, or about an operation: it passes while runs come to an end."""
         reply.calls = self
+        reply.runtime_id = runtime_id
         self._of_runs.add(reply)
         if self._ended:
             self.closed(reply)

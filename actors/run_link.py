@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from actors import messages as m
@@ -44,19 +45,31 @@ class DriverLink:
         """The run is about to begin: its time runs, and somebody looks after it."""
         system, run_id = self._system, self._run_id
         self._run = run
+        system.waits.run_begins(run)
         system.watch.begin(run, lambda text: self._tell(m.RunStuck(run_id, text)))
         if system.run_deadline_s is not None:
             reached = m.RunDeadline(run_id)
             self._deadline = system.timers.after(system.run_deadline_s, lambda: self._tell(reached))
 
+    def performing(self) -> AbstractContextManager[None]:
+        """While this lasts, the run is on this thread."""
+        return nullcontext() if self._run is None else self._system.waits.performing(self._run)
+
+    def carried(self) -> None:
+        """From now on this task is the run's."""
+        if self._run is not None:
+            self._system.waits.carry(self._run)
+
     def read_session(self) -> SessionSnapshot | None:
         """What the store holds of the session; StoreError."""
+        self._system.home.check()
         if self._system.closing.is_set():
             raise ControlPlaneStopped
         return self._system.store.load_session_snapshot(self._runtime_id)
 
     def bindings(self) -> SessionRuntimeBindings:
         """The bindings of the run's epoch; StoreError."""
+        self._system.home.check()
         if self._system.closing.is_set():
             raise ControlPlaneStopped
         return self._system.bindings.of_run(self._runtime_id, self._head)
@@ -79,12 +92,15 @@ class DriverLink:
         return self._ask(message, reply)
 
     def _ask(self, message: Any, reply: Reply[Any]) -> Reply[Any]:
-        self._system.calls.opened_by_run(reply)
+        self._system.home.check()
+        self._system.calls.opened_by_run(reply, self._runtime_id)
         self._tell(message)
         return reply
 
     def leaving(self) -> None:
         """The run has learned that it is to end: its grace begins, once."""
+        if self._run is not None:
+            self._system.waits.run_leaves(self._run)
         if self._grace is None:
             overdue = m.RunOverdue(self._run_id)
             self._grace = self._system.timers.after(
@@ -92,13 +108,17 @@ class DriverLink:
             )
 
     def signs(self) -> None:
-        """The run has given a sign of life."""
+        """The run has given a sign of life; ControlPlaneStopped in a forked child."""
+        self._system.home.check()
         if self._run is not None:
             self._system.watch.sign(self._run)
 
     def ended(self, ending: Ending) -> None:
         """The run is over: nobody looks after it, and nothing is due on its account."""
+        if self._system.home.left:
+            return
         if self._run is not None:
+            self._system.waits.run_leaves(self._run)
             self._system.watch.end(self._run, cancelled=isinstance(ending, Cancelled))
             self._run = None
         for timer in (self._deadline, self._grace):

@@ -17,6 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeVar
 
+from actors.awaiting import on_loop
 from actors.run_places import RunThreads
 from meerkat.errors import ControlPlaneStopped
 
@@ -49,6 +50,10 @@ class RunLoop:
     def is_missed(self) -> bool:
         """Was it used, and has its host closed it? One of the plane's own is always there."""
         return False
+
+    def is_here(self) -> bool:
+        """Is this the loop's thread, and runs the loop here just now?"""
+        return self._thread_id == threading.get_ident() and on_loop()
 
     def call(self, callback: Callable[[], object]) -> bool:
         """Call back on the loop's thread, soon; False, and never, once stopped."""

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
 
+from actors.forks import Home
 from actors.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ class RunThreads:
     simply replaced.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home | None = None) -> None:
+        self._home = home or Home()
         self._tasks: WorkQueue[Callable[[], object]] = WorkQueue(self._one_more)
         self._numbers = itertools.count(1)
         self._stopped = False
@@ -128,6 +130,8 @@ class RunThreads:
             except BaseException:  # it must not raise; a thread less would help nobody
                 logger.exception("a task of the run threads failed")
             del task  # nothing of it is kept until the next one comes
+            if self._home.left:  # host code has forked here, and this is the child
+                return
 
 
 def _settle(outcome: Future[T], work: Callable[[], T]) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -71,6 +72,14 @@ class RunLink(Protocol):
 
     def ended(self, ending: Ending) -> None:
         """The run is over."""
+        ...
+
+    def performing(self) -> AbstractContextManager[None]:
+        """While this lasts, the run is on this thread."""
+        ...
+
+    def carried(self) -> None:
+        """From now on this task is the run's."""
         ...
 
 
@@ -239,7 +248,8 @@ class Run(RunBase):
     def perform(self) -> None:
         """Call the executor and say how it ended, whatever it does. Lets nothing through."""
         self._thread_id = threading.get_ident()
-        ending = self._outcome()
+        with self._link.performing():
+            ending = self._outcome()
         self._thread_id = None
         self._end(ending)
 

@@ -6,7 +6,7 @@ Owned by one driver, used in its mailbox only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Final
 
 from actors import messages as m
@@ -86,6 +86,16 @@ class Seat:
     def has_claim(self) -> bool:
         """Is a slot ours, or asked for?"""
         return self._has_slot or self._asked
+
+    @property
+    def waits_for_slot(self) -> bool:
+        """Is a slot asked for that is not ours yet? For any thread."""
+        return self._asked
+
+    @property
+    def at_boundary(self) -> Container[InputId]:
+        """What a boundary of the run in hand would hand over. For any thread."""
+        return self._steered or ()
 
     # --- the run in hand ----------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from attrs import evolve, frozen
 
@@ -58,13 +58,20 @@ class Subscription:
         return event
 
     def next_within(self, timeout_s: float | None) -> RuntimeEventEnvelope | EventGap | None:
-        """The next event, or None when it is closed or ``timeout_s`` seconds have passed."""
+        """The next event, or None when it is closed or ``timeout_s`` seconds have passed.
+
+        Where there is none yet, WouldDeadlock on a thread that has to bring it about.
+        """
+        self._hub.refuse_elsewhere()
         with self._hub.changed:
+            if timeout_s != 0 and not self._fill():
+                self._hub.refuse_to_wait(self.runtime_id)
             self._hub.changed.wait_for(self._fill, timeout_s)
             return self._ready.popleft() if self._ready else None
 
     def next_ready(self) -> RuntimeEventEnvelope | EventGap | None:
         """The next event, or None when there is none just now. Waits for nothing."""
+        self._hub.refuse_elsewhere()
         with self._hub.changed:
             self._fill()
             return self._ready.popleft() if self._ready else None
@@ -146,7 +153,10 @@ class Subscription:
 
     def close(self) -> None:
         """End the subscription; a blocked reader returns. Idempotent."""
-        self._hub.drop(self)
+        if self._hub.is_elsewhere:
+            self.closed = True
+        else:
+            self._hub.drop(self)
 
     def abandon(self) -> None:
         """Nobody reads it any more: end it soon. Takes no lock, so a finalizer may call it."""
@@ -172,7 +182,10 @@ class Closes(Protocol):
         ...
 
 
-def close_granted(subscribed: Future[Closes]) -> None:
+ClosesT = TypeVar("ClosesT", bound=Closes)
+
+
+def close_granted(subscribed: Future[ClosesT]) -> None:
     """Close what came too late for who asked for it."""
     if subscribed.exception() is None:
         subscribed.result().close()

@@ -17,6 +17,7 @@ from actors.assembly import assembled
 from actors.at_exit import Net
 from actors.contained import ContainedActor
 from actors.executors import Executor, checked_executor
+from actors.pool import serve_here
 from actors.restarts import RestartCount, Strategy
 from actors.settings import STOP_TIMEOUT_S, Settings
 from actors.shutdown import shut_down
@@ -57,6 +58,7 @@ class RuntimeSupervisor(ContainedActor):
 
     def on_start(self) -> None:
         """Start the threads, and load every runtime that has work left."""
+        serve_here()
         system = self._system
         try:
             system.journal.start()

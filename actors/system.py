@@ -13,6 +13,7 @@ from actors.dead_letters import DeadLetterBox
 from actors.directory import Directory
 from actors.event_hub import EventHub
 from actors.executors import Executor
+from actors.forks import Home
 from actors.journal import Journal
 from actors.light import LightEvent
 from actors.passivation import Notes, Sweep
@@ -24,6 +25,7 @@ from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
 from actors.stopping import Stopping
+from actors.waits import Waits
 from actors.watching import Watchers
 from meerkat.kernel.memory import Rules
 from meerkat.store import RuntimeStore
@@ -45,6 +47,8 @@ class System:
     threads: RunThreads
     loop: RunLoop
     watch: RunWatch
+    waits: Waits
+    home: Home
     timers: Timers
     events: EventHub
     completions: Completions

@@ -235,12 +235,16 @@ class TooManyRestarts(MeerkatError):
 
 
 class ControlPlaneStopped(RuntimeControlPlaneError):
-    """The control plane is stopped or was never started."""
+    """The control plane is stopped, was never started, or is another process's.
+
+    ``reason`` says which, where it is not simply stopped.
+    """
 
     code = "control_plane_stopped"
 
-    def __init__(self) -> None:
-        super().__init__("Control plane stopped")
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__("Control plane stopped" + (f": {reason}" if reason else ""))
+        self.reason = reason
 
 
 class LoopClosed(RuntimeControlPlaneError):
@@ -264,8 +268,7 @@ class ControlPlaneForked(ControlPlaneStopped):
     code = "control_plane_forked"
 
     def __init__(self) -> None:
-        super().__init__()
-        self.args = ("Control plane is another process's: this one was forked from it",)
+        super().__init__("it is another process's, which this one was forked from")
 
 
 class CallTimedOut(RuntimeControlPlaneError, TimeoutError):
@@ -283,16 +286,20 @@ class CallTimedOut(RuntimeControlPlaneError, TimeoutError):
 
 
 class WouldDeadlock(RuntimeControlPlaneError):
-    """A blocking call in a future's callback would wait for the thread it is made on.
+    """A blocking call would wait on itself: on its own thread, or on the run that makes it.
 
-    Hand the call to a thread of your own, or use ``submit``.
+    ``chain`` says who waits for whom, one line each; it is empty where the thread itself has
+    to answer, in a future's callback say. Hand the call to a thread of your own, use
+    ``submit``, or return from the run first.
     """
 
     code = "would_deadlock"
 
-    def __init__(self, call: str) -> None:
-        super().__init__(f"Would deadlock: {call} was called on a thread that has to answer it")
+    def __init__(self, call: str, chain: tuple[str, ...] = ()) -> None:
+        why = "; ".join(chain) or f"{call} was called on a thread that has to answer it"
+        super().__init__(f"Would deadlock: {why}")
         self.call = call
+        self.chain = chain
 
 
 class DecodeError(MeerkatError, ValueError):

@@ -277,11 +277,11 @@ def test_each_run_is_in_one_of_the_numbers(open_plane: OpenPlane, seed: int) -> 
 
 
 def test_a_forked_process_is_told_so_and_stops_nothing(plane: ControlPlane) -> None:
-    plane._life._process -= 1  # as it is in a child
+    plane._life._home.left = True  # as it is in a child
     with pytest.raises(ControlPlaneForked, match="forked"):
         plane.ingest("a", prompt())
     with pytest.raises(ControlPlaneForked):
         plane.start()
     assert plane.stop() == ShutdownReport()
-    plane._life._process += 1
+    plane._life._home.left = False
     assert plane.executor_ready("a")
