@@ -16,6 +16,7 @@ from typing import Any, Final
 import pykka
 
 from actors import messages as m
+from actors.linked import top_of
 from actors.shutdown import CLOSING_MIN_S
 from actors.system import System
 
@@ -50,7 +51,11 @@ class Net:
                 "a control plane was not stopped, its runs are cut short now: "
                 "call stop(), or use it in a with statement"
             )
-        with suppress(pykka.ActorDeadError):
-            self._supervisor.tell(m.ShutDown(drain=False, timeout_s=0))
+        top = top_of(self._supervisor)
+        if top is not self._supervisor:  # its tree would start it anew: that ends as a whole
+            top.stop(block=False)
+        else:
+            with suppress(pykka.ActorDeadError):
+                top.tell(m.ShutDown(drain=False, timeout_s=0))
         stopping.hurry()
         stopping.ended.wait(CLOSING_MIN_S + GRACES * grace_s)

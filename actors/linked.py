@@ -67,6 +67,11 @@ class Link:
         """How the actor ended; None while it has not."""
         return self._ended
 
+    @property
+    def supervisor(self) -> pykka.ActorRef[Any] | None:
+        """Whose child the actor is; None for one that a host has started."""
+        return self._supervisor
+
     def tie(self, supervisor: pykka.ActorRef[Any]) -> None:
         """Have an actor told of the start and the end. Once, before the start."""
         self._supervisor = supervisor
@@ -167,6 +172,13 @@ def watch_actor(actor_ref: pykka.ActorRef[Any], watcher: pykka.ActorRef[Any]) ->
     TypeError for another actor. From any thread; waits for nothing.
     """
     link_of(actor_ref).watch(watcher)
+
+
+def top_of(actor_ref: pykka.ActorRef[Any]) -> pykka.ActorRef[Any]:
+    """The supervisor at the top of an actor's tree, which may be the actor itself."""
+    while (above := link_of(actor_ref).supervisor) is not None:
+        actor_ref = above
+    return actor_ref
 
 
 def link_of(actor_ref: pykka.ActorRef[Any]) -> Link:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pykka
 import pytest
 from plane_builders import WAIT_S
-from tree_builders import FAILURES, Child, Story, hear, info_of, over, running, soon, specs
+from tree_builders import (
+    FAILURES,
+    Child,
+    Story,
+    hear,
+    info_of,
+    open_files,
+    over,
+    running,
+    soon,
+    specs,
+)
 
 from actors import ChildSpec, Restart, Restarts, Supervisor, SupervisorRef
 from meerkat.limits import Backoff
@@ -154,10 +164,6 @@ def test_no_thread_to_be_had_is_a_failure_like_any_other(
     assert len(refused) == 2
     assert info_of(tree, "b").last_reason == "RuntimeError: can't start new thread"
     assert len(pykka.ActorRegistry.get_by_class(Child)) == 3
-
-
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def child_threads() -> list[threading.Thread]:

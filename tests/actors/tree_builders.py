@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -123,6 +124,11 @@ def over(ref: pykka.ActorRef[Any]) -> Ended:
     assert link.wait_until_ended(WAIT_S)
     assert link.ended is not None
     return link.ended
+
+
+def open_files() -> int:
+    """Files that this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def move(clock: FakeClock, tree: SupervisorRef, seconds: float) -> None:
