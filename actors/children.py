@@ -6,7 +6,7 @@ Values alone; what is done about an end stands in ``roster``, and who does it is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pykka
@@ -46,6 +46,14 @@ def _seconds(_instance: object, attribute: Attribute[Any], value: object) -> Non
         raise ValueError(f"{attribute.name} is 0 or above and finite, or None")
 
 
+def _arguments(given: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(given)
+
+
+def _keywords(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    return dict(given)
+
+
 def _own_need(spec: ChildSpec) -> float | None:
     return getattr(spec.actor_class, "shutdown_s", SHUTDOWN_S)
 
@@ -62,8 +70,8 @@ class ChildSpec:
     id: str = field(validator=validators.instance_of(str))
     """What it is called under its supervisor."""
     actor_class: type[pykka.Actor] = field(validator=_actor_class)
-    args: tuple[Any, ...] = field(default=(), converter=tuple)
-    kwargs: Mapping[str, Any] = field(factory=dict, converter=dict)
+    args: tuple[Any, ...] = field(default=(), converter=_arguments)
+    kwargs: Mapping[str, Any] = field(factory=dict, converter=_keywords)
     restart: Restart = field(
         default=Restart.PERMANENT, kw_only=True, validator=validators.instance_of(Restart)
     )
