@@ -12,27 +12,29 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, TypeAlias, TypeVar, Unpack
 
 import pykka
 from attrs import frozen
 
-from actors.aio_events import AsyncSubscription
+from actors.aio_feeds import AsyncFeed
 from actors.awaiting import AsyncFuture, Bells
 from actors.control_plane import ControlPlane
+from actors.dead_letters import DeadLetters
 from actors.directory import ROOM_WAIT_S
 from actors.door import Asked, Door, RuntimeName
 from actors.executors import Executor
+from actors.feeds import Feed
 from actors.life import HostsSupervisor, Life
-from actors.replies import Reply
+from actors.light import LightFuture
 from actors.run_places import RunThreads
 from actors.settings import STOP_TIMEOUT_S, SettingsByName
 from actors.stopping import ShutdownReport
-from actors.subscriptions import Subscription
 from actors.supervisor import RuntimeSupervisor
+from actors.watching import RuntimeNotice
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import LoopClosed, Overloaded
-from meerkat.events import RuntimeEventEnvelope
+from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import InputId, RunId, SessionId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
@@ -50,7 +52,16 @@ from meerkat.runs import InterruptMode
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import RuntimeStore
 
-__all__ = ["AsyncControlPlane", "AsyncFuture", "AsyncSubmission", "AsyncSubscription"]
+__all__ = [
+    "AsyncControlPlane",
+    "AsyncFuture",
+    "AsyncRuntimeWatch",
+    "AsyncSubmission",
+    "AsyncSubscription",
+]
+
+AsyncSubscription: TypeAlias = AsyncFeed[RuntimeEventEnvelope | EventGap]
+AsyncRuntimeWatch: TypeAlias = AsyncFeed[RuntimeNotice]
 
 T = TypeVar("T")
 
@@ -89,20 +100,24 @@ class AsyncControlPlane:
             given = {"loop": self._started_on, **settings}
             return RuntimeSupervisor.start(store=store, executor=executor, **given)
 
-        self._plane = ControlPlane._over(Life(start))  # noqa: SLF001 - the door for threads
+        self._stand_before(ControlPlane._over(Life(start)))  # noqa: SLF001 - what it is for
+
+    def _stand_before(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._calls = Door(plane._life)  # noqa: SLF001 - its calls without its waits
 
     @classmethod
     async def wrap(
         cls, running: ControlPlane | pykka.ActorRef[RuntimeSupervisor] | HostsSupervisor
     ) -> Self:
         """The front door to what runs already: a control plane, or a supervisor of the host's."""
-        plane = cls.__new__(cls)
-        plane._bells = Bells()  # noqa: SLF001 - of its own class
+        wrapped = cls.__new__(cls)
+        wrapped._bells = Bells()  # noqa: SLF001 - of its own class
         if not isinstance(running, ControlPlane):
             wrap = partial(ControlPlane.wrap, running)
-            running = await plane._on_a_thread(wrap)  # noqa: SLF001 - as above
-        plane._plane = running  # noqa: SLF001 - as above
-        return plane
+            running = await wrapped._on_a_thread(wrap)  # noqa: SLF001 - as above
+        wrapped._stand_before(running)  # noqa: SLF001 - as above
+        return wrapped
 
     # --- coming and going ---------------------------------------------------------------
 
@@ -231,13 +246,28 @@ class AsyncControlPlane:
         Of one runtime: those above ``after``, or from now on, which is this call; of all: from
         now on. ``timeout`` is for being granted it.
         """
-        granted: Reply[Subscription]
+        door = self._door
         if runtime_id is None:
-            granted = Reply()
-            granted.give(self._door.subscribe_to_all())
-        else:
-            granted = self._door.subscribe(runtime_id, after).reply
-        return AsyncSubscription(granted, self._bells, timeout)
+            return self._feed(self._known(door.subscribe_to_all()), "subscribe", timeout)
+        granted = self._future(door.subscribe(runtime_id, after).reply)
+        return self._feed(granted, "subscribe", timeout)
+
+    def watch(
+        self, runtime_id: RuntimeName | None = None, *, timeout: float | None = None
+    ) -> AsyncRuntimeWatch:
+        """What becomes of a runtime's driver, or of all, as an asynchronous iterator.
+
+        ``timeout`` is for being granted it.
+        """
+        door = self._door
+        if runtime_id is None:
+            return self._feed(self._known(door.watch_all()), "watch", timeout)
+        granted = self._future(door.watch(runtime_id).reply)
+        return self._feed(granted, "watch", timeout)
+
+    def dead_letters(self) -> DeadLetters:
+        """The messages that came too late for what they were meant for; waits for nothing."""
+        return self._door.dead_letters()
 
     # --- control ------------------------------------------------------------------------
 
@@ -337,13 +367,22 @@ class AsyncControlPlane:
 
     @property
     def _door(self) -> Door:
-        door = self._plane._door  # noqa: SLF001 - what is asked is the same for threads
-        if door.system.loop.is_missed:
+        if self._calls.system.loop.is_missed:
             raise LoopClosed
-        return door
+        return self._calls
 
     def _future(self, future: Future[T]) -> AsyncFuture[T]:
         return AsyncFuture(future, self._bells)
+
+    def _known(self, value: T) -> AsyncFuture[T]:
+        known: LightFuture[T] = LightFuture()
+        known.set_result(value)
+        return self._future(known)
+
+    def _feed(
+        self, granted: AsyncFuture[Feed[T]], call: str, timeout: float | None
+    ) -> AsyncFeed[T]:
+        return AsyncFeed(granted, self._bells, call=call, timeout_s=timeout)
 
     async def _answer(self, asked: Asked[T], timeout: float | None) -> T:
         return await self._future(asked.reply).within(timeout, asked.call)

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from meerkat.errors import CallTimedOut
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 def on_loop() -> bool:
@@ -121,14 +121,14 @@ def _wake(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
-class AsyncFuture(Generic[T]):
+class AsyncFuture(Generic[T_co]):
     """What a control plane will know: to be awaited as often as wanted, on any event loop.
 
     Awaiting gives the value, or raises the error. A wait that is cancelled changes nothing.
     Thread-safe.
     """
 
-    def __init__(self, future: Future[T], bells: Bells) -> None:
+    def __init__(self, future: Future[T_co], bells: Bells) -> None:
         self.future = future
         """The standard future behind it, for who waits on a thread."""
         self._waiters = Waiters(bells)
@@ -138,7 +138,7 @@ class AsyncFuture(Generic[T]):
         """Is it known?"""
         return self.future.done()
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         yield from self._known().__await__()
         return self.future.result()
 
@@ -153,10 +153,10 @@ class AsyncFuture(Generic[T]):
                 return
             await woken
 
-    def _settled(self, _future: Future[T]) -> None:
+    def _settled(self, _future: Future[Any]) -> None:
         self._waiters.wake()
 
-    async def within(self, timeout_s: float | None, call: str) -> T:
+    async def within(self, timeout_s: float | None, call: str) -> T_co:
         """The same for so many seconds; CallTimedOut then, and the work goes on."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -19,6 +19,7 @@ from actors.collector import full_collections_put_off
 from actors.dead_letters import DeadLetters
 from actors.door import Asked, Door, RuntimeName, Submission
 from actors.executors import Executor
+from actors.feeds import close_granted
 from actors.life import HostsSupervisor, Life, one_of_a_host
 from actors.many_calls import ManyCalls
 from actors.replies import wait_for
@@ -32,7 +33,7 @@ from actors.settings import (
 )
 from actors.signals import TermBlocks
 from actors.stopping import ShutdownReport
-from actors.subscriptions import Subscription, close_granted
+from actors.subscriptions import Subscription
 from actors.supervisor import RuntimeSupervisor
 from actors.system import System
 from actors.threaded import DriverThreads

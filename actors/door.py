@@ -188,11 +188,11 @@ class Door:
 
     def watch_all(self) -> RuntimeWatch:
         """Hear what becomes of every driver, from now on."""
-        return self._life.system.watchers.watch()
+        return self.system.watchers.watch()
 
     def dead_letters(self) -> DeadLetters:
         """What came too late so far."""
-        return self._life.system.dead_letters.read()
+        return self.system.dead_letters.read()
 
     # --- control ------------------------------------------------------------------------
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from attrs import evolve, frozen
 
@@ -77,11 +76,7 @@ class Subscription:
             return self._ready.popleft() if self._ready else None
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` from now on whenever there is something to look at, the end included.
-
-        It is called by drivers, in the middle of what they do: it must be quick, call nothing
-        of the plane, and not raise.
-        """
+        """Call ``listener`` whenever there is something to look at; see ``feeds``."""
         with self._hub.changed:
             self._listener = listener
 
@@ -172,26 +167,3 @@ class Subscription:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class Closes(Protocol):
-    """What is read until it is closed."""
-
-    def close(self) -> None:
-        """End it."""
-        ...
-
-
-ClosesT = TypeVar("ClosesT", bound=Closes)
-
-
-def close_granted(subscribed: Future[ClosesT]) -> None:
-    """Close what came too late for who asked for it."""
-    if subscribed.exception() is None:
-        subscribed.result().close()
-
-
-def abandon_granted(subscribed: Future[Subscription]) -> None:
-    """The same for a finalizer, which takes no lock."""
-    if subscribed.exception() is None:
-        subscribed.result().abandon()

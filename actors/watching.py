@@ -61,6 +61,7 @@ class RuntimeWatch:
         self._watchers = watchers
         self.runtime_id = runtime_id
         self._ready: deque[RuntimeNotice] = deque(maxlen=NOTICES_MAX)
+        self._listener: Callable[[], None] | None = None
         self.closed = False
 
     def __iter__(self) -> Self:
@@ -79,15 +80,37 @@ class RuntimeWatch:
             changed.wait_for(lambda: bool(self._ready) or self.closed, timeout_s)
             return self._ready.popleft() if self._ready else None
 
+    def next_ready(self) -> RuntimeNotice | None:
+        """The next notice, or None when there is none just now. Waits for nothing."""
+        with self._watchers.changed:
+            return self._ready.popleft() if self._ready else None
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever there is something to look at; see ``feeds``."""
+        with self._watchers.changed:
+            self._listener = listener
+
     def put(self, notice: RuntimeNotice) -> None:
         """One more notice. The caller holds ``changed``."""
         self._ready.append(notice)
         if self.runtime_id is not None and notice.kind is NoticeKind.ENDED:
-            self.closed = True
+            self.end()
+        elif self._listener is not None:
+            self._listener()
+
+    def end(self) -> None:
+        """Nothing comes any more. The caller holds ``changed``."""
+        self.closed = True
+        if self._listener is not None:
+            self._listener()
 
     def close(self) -> None:
         """End the watch; a blocked reader returns. Idempotent."""
         self._watchers.drop(self)
+
+    def abandon(self) -> None:
+        """Nobody reads it any more: end it soon. Takes no lock, so a finalizer may call it."""
+        self._watchers.abandoned.append(self)
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +130,7 @@ class Watchers:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.changed = threading.Condition()
         self._now = now
+        self.abandoned: deque[RuntimeWatch] = deque()
         self._open: set[RuntimeWatch] = set()
         self._ended = False
 
@@ -124,6 +148,7 @@ class Watchers:
             if self._ended:
                 self._end(watch)
             elif not watch.closed:
+                self._drop_abandoned()
                 self._open.add(watch)
         return watch
 
@@ -155,6 +180,7 @@ class Watchers:
             return
         notice = self._notice(runtime_id, kind, reason, restart_in_s)
         with self.changed:
+            self._drop_abandoned()
             for watch in self._open:
                 if watch.runtime_id in (None, runtime_id):
                     watch.put(notice)
@@ -164,9 +190,13 @@ class Watchers:
     def drop(self, watch: RuntimeWatch) -> None:
         """End one watch."""
         with self.changed:
-            watch.closed = True
+            watch.end()
             self._open.discard(watch)
             self.changed.notify_all()
+
+    def _drop_abandoned(self) -> None:
+        while self.abandoned:
+            self.drop(self.abandoned.popleft())
 
     def close(self) -> None:
         """The control plane has ended, and every runtime's driver with it."""
@@ -181,4 +211,4 @@ class Watchers:
         if watch.runtime_id is not None:
             reason = str(TerminationReason.PLANE_STOPPED)
             watch.put(self._notice(watch.runtime_id, NoticeKind.ENDED, reason))
-        watch.closed = True
+        watch.end()

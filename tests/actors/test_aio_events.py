@@ -29,6 +29,7 @@ from plane_stores import FrozenDisk
 
 from actors import ControlPlane
 from actors.aio import AsyncControlPlane
+from actors.watching import NoticeKind
 from meerkat import EventGap
 from meerkat.errors import CallTimedOut, ControlPlaneStopped, RuntimeNotFound
 from meerkat.limits import Limits
@@ -277,6 +278,33 @@ def test_one_that_nobody_holds_any_more_closes_itself(on_loop: OnLoop, path: Pat
     on_loop(main)
 
 
+def test_a_watch_is_read_in_the_same_way(on_loop: OnLoop, path: Path) -> None:
+    async def main() -> None:
+        async with running(path, Agent()) as plane:
+            await plane.register("b")
+            of_all, of_b = plane.watch(), plane.watch("b")
+            waiting = await begun(soon(anext(of_b)))
+            await cancelled(await begun(anext(of_all)))
+            await plane.unregister("b")
+            told = await waiting
+            assert (str(told.runtime_id), told.kind) == ("b", NoticeKind.ENDED)
+            assert await anext(of_b, "the end") == "the end"
+            assert await soon(anext(of_all)) == told
+            await cancelled(await begun(anext(plane.watch())))
+            with pytest.raises(RuntimeNotFound):
+                await anext(plane.watch("ghost"))
+            left = await begun(anext(of_all, "the end"))
+            await plane.unregister("a")
+            assert (await soon(left)).kind is NoticeKind.ENDED
+            assert system_behind(plane).watchers._open == {of_all._feed}
+            last = await begun(anext(of_all, "the end"))
+            await plane.stop()
+            assert await soon(last) == "the end"
+            assert plane.dead_letters().count >= 0
+
+    on_loop(main)
+
+
 def test_readers_take_no_thread(on_loop: OnLoop, path: Path) -> None:
     async def main() -> None:
         async with running(path, Agent()) as plane:
@@ -302,8 +330,8 @@ def test_only_the_readers_of_a_runtime_are_woken(on_loop: OnLoop, path: Path) ->
             await plane.register("b")
             async with plane.subscribe("b") as events, plane.subscribe() as of_all:
                 woken: list[str] = []
-                events._events.listen(lambda: woken.append("b"))
-                of_all._events.listen(lambda: woken.append("all"))
+                events._feed.listen(lambda: woken.append("b"))
+                of_all._feed.listen(lambda: woken.append("all"))
                 await worked(plane)
                 assert set(woken) == {"all"}
                 await worked(plane, name="b")
@@ -325,5 +353,5 @@ def test_a_reader_whose_loop_has_gone_harms_nobody(on_loop: OnLoop, path: Path) 
 
         events = on_loop(main)
         assert threaded.submit("a", prompt()).completion.result(WAIT_S).result == "re: hello"
-        assert events._events.next_ready() is not None
+        assert events._feed.next_ready() is not None
         events.close()

@@ -222,6 +222,23 @@ def test_a_stop_hook_is_awaited_on_the_hosts_loop(on_loop: OnLoop, path: Path) -
     on_loop(main)
 
 
+def test_a_call_that_waits_for_host_code_may_be_awaited_where_the_runs_are(
+    on_loop: OnLoop, path: Path
+) -> None:
+    """A thread would wait for itself there."""
+
+    async def main() -> None:
+        async with running(path, AsyncAgent()) as plane:
+            for end in (plane.unregister, plane.stop_runtime, plane.destroy):
+                await plane.register("b")
+                await soon(plane.submit("b", prompt()).completion)
+                await soon(end("b"))
+                if end == plane.stop_runtime:
+                    await plane.reset("b")
+
+    on_loop(main)
+
+
 # --- a loop that goes first -------------------------------------------------------------
 
 
