@@ -115,7 +115,7 @@ def assembled(
         bindings=BindingsTable(registries, threads),
         pruner=Pruner(settings.retention, means),
         sweep=_sweep(settings, directory, timers, clock),
-        watchers=Watchers(clock.now),
+        watchers=Watchers(clock.now, home),
         dead_letters=dead_letters,
         restart=settings.restart_policy,
     )

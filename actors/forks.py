@@ -11,7 +11,9 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from actors.pool import registry_lock
+from meerkat.epoch import advancing
 from meerkat.errors import ControlPlaneForked
+from meerkat.operations_registry import making
 
 
 class Home:
@@ -51,9 +53,9 @@ def _leave_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # In the child Pykka's registry is to be usable: nobody else may hold its lock meanwhile.
-    lock = registry_lock()
-    os.register_at_fork(
-        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-    )
+    # The locks that are one for the process are to be free in the child, for planes of its own.
+    for lock in (registry_lock(), making, advancing):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
     os.register_at_fork(after_in_child=_leave_all)

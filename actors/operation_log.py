@@ -56,9 +56,12 @@ class OperationLog:
     session_id: SessionId
     epoch_id: RuntimeEpochId
 
-    def now(self) -> datetime:
-        """The time in UTC; every step begins with it: ControlPlaneStopped in a forked child."""
+    def check(self) -> None:
+        """Raise ControlPlaneForked in a forked child."""
         self.desk.home.check()
+
+    def now(self) -> datetime:
+        """The time in UTC."""
         return self.desk.now()
 
     def record(self, record: OperationRecord, entry: FeedEntry | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import pykka
@@ -60,6 +61,7 @@ class RuntimeSupervisor(ContainedActor):
         """Start the threads, and load every runtime that has work left."""
         serve_here()
         system = self._system
+        system.home.in_child(partial(pykka.ActorRegistry.unregister, self.actor_ref))
         try:
             system.journal.start()
             system.pool.start()

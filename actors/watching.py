@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
+from actors.forks import Home
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.outcomes import TerminationReason
 from meerkat.words import Word
@@ -75,6 +76,7 @@ class RuntimeWatch:
 
     def next_within(self, timeout_s: float | None) -> RuntimeNotice | None:
         """The next notice, or None when it is closed or ``timeout_s`` seconds have passed."""
+        self._watchers.home.check()
         changed = self._watchers.changed
         with changed:
             changed.wait_for(lambda: bool(self._ready) or self.closed, timeout_s)
@@ -106,7 +108,10 @@ class RuntimeWatch:
 
     def close(self) -> None:
         """End the watch; a blocked reader returns. Idempotent."""
-        self._watchers.drop(self)
+        if self._watchers.home.left:
+            self.closed = True
+        else:
+            self._watchers.drop(self)
 
     def abandon(self) -> None:
         """Nobody reads it any more: end it soon. Takes no lock, so a finalizer may call it."""
@@ -127,7 +132,8 @@ class RuntimeWatch:
 class Watchers:
     """The open watches of one control plane. Thread-safe."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], home: Home) -> None:
+        self.home = home
         self.changed = threading.Condition()
         self._now = now
         self.abandoned: deque[RuntimeWatch] = deque()

@@ -44,7 +44,7 @@ class EpochCursorSnapshot:
 AT_THE_START: Final = EpochCursorSnapshot()
 """No consumer has read anything: most epochs stay there."""
 
-_advancing: Final = Lock()
+advancing: Final = Lock()
 """One for all epochs: it is held for three comparisons, and a lock each would be kept for years."""
 
 
@@ -117,5 +117,5 @@ class EpochCursorState:
         return f"EpochCursorState({self.snapshot()!r})"
 
     def _advance(self, to: EpochCursorSnapshot) -> None:
-        with _advancing:
+        with advancing:
             self._cursors = self._cursors.furthest(to)

@@ -37,7 +37,7 @@ from meerkat.operations import (
     take_step,
 )
 
-_making: Final = Lock()
+making: Final = Lock()
 """One for all registries: two threads that take the first step of one find the same turns."""
 
 
@@ -70,6 +70,11 @@ class RegistryHost(Protocol):
         """Is told of an operation that was registered."""
         ...
 
+    @property
+    def check(self) -> Callable[[], None] | None:
+        """Raises where the host is not, in a forked child say: asked before any lock is taken."""
+        ...
+
 
 @frozen(eq=False)
 class _Callables:
@@ -77,6 +82,7 @@ class _Callables:
     record: Recorder | None
     observe: Observer | None
     begun: Callable[[OperationRecord], None] | None
+    check: None = None
 
 
 class OpsLifecycleRegistry:
@@ -209,10 +215,12 @@ class OpsLifecycleRegistry:
     @property
     def _turns(self) -> OperationTurns:
         """The turns, made with the first step: most sessions have no operations."""
+        if self._host.check is not None:
+            self._host.check()
         if self._made is None:
             host = self._host
             made = OperationTurns(OperationLedger(self._bounds), host.record, host.observe)
-            with _making:
+            with making:
                 made.is_retired = self._retired_unused
                 self._made = self._made or made
         return self._made
@@ -313,7 +321,7 @@ class OpsLifecycleRegistry:
         recorder raises, what was recorded has ended, and the owner is not retired while the
         rest is live: call again.
         """
-        with _making:
+        with making:
             if self._made is None:
                 self._retired_unused = True
                 return ()

@@ -30,6 +30,7 @@ from meerkat.input_lifecycle import InputPhase, InputState, contradiction
 from meerkat.limits import Retention
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
+from meerkat.store import at_fork
 from meerkat.store.memory_prune import Arrivals, prune_inputs, prune_operations
 from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow
 from meerkat.store.retention import Asked
@@ -46,6 +47,12 @@ class MemoryStore:
         self._shelves: dict[LogicalRuntimeId, Shelf] = {}
         self._with_work: set[LogicalRuntimeId] = set()
         self._whole = Arrivals()
+        self._owned = False
+        at_fork.in_child(self, MemoryStore._leave)
+
+    def _leave(self) -> None:
+        """In a forked child: a copy of its own, whoever holds the lock."""
+        self._lock = threading.RLock()
         self._owned = False
 
     def __repr__(self) -> str:

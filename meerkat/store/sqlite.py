@@ -22,6 +22,7 @@ from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.limits import JSON_INT_MAX, Retention
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
+from meerkat.store import at_fork
 from meerkat.store.ownership import OwnerLock
 from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow
 from meerkat.store.retention import Asked
@@ -102,6 +103,7 @@ class SqliteStore:
         self._acquired = False
         self._writer: Any = None
         self._readers = Readers(self.path, connect)
+        at_fork.in_child(self, SqliteStore._leave)
 
     def __repr__(self) -> str:
         return f"SqliteStore({str(self.path)!r})"
@@ -110,7 +112,7 @@ class SqliteStore:
 
     def acquire(self) -> None:
         """Become the one owner and open the file; StoreError names the present owner."""
-        with self._lock:
+        with self._lock, at_fork.in_sqlite:
             if self._acquired:
                 raise StoreError(f"{self.path} is in use by another control plane of this process")
             self._open_writer()
@@ -119,18 +121,25 @@ class SqliteStore:
     def close(self) -> None:
         """Close every connection and give the ownership back. Idempotent."""
         self._readers.close()
-        with self._lock:
+        with self._lock, at_fork.in_sqlite:
             if self._owner.held:
                 self._drop_writer()
             self._owner.release()
             self._acquired = False
 
-    def _open_writer(self) -> Any:
-        if self._writer is not None and not self._owner.held:
-            # A forked child: the connection is its parent's. SQLite forbids to use it here,
-            # and closing it here would meddle with the parent's; so it is kept, unused.
+    def _leave(self) -> None:
+        """In a forked child: the connections, and whoever holds the lock, are the parent's.
+
+        SQLite forbids to use them here, and closing them would meddle with the parent's.
+        """
+        self._lock = threading.RLock()
+        self._acquired = False
+        self._readers.leave()
+        if self._writer is not None:
             _INHERITED.append(self._writer)
             self._writer = None
+
+    def _open_writer(self) -> Any:
         if self._writer is None:
             create_private(self.path)
             owned_before = self._owner.held
@@ -200,7 +209,7 @@ class SqliteStore:
 
         Lets through what one batch is to blame for.
         """
-        with self._lock:
+        with self._lock, at_fork.in_sqlite:
             writer = self._open_writer()
             try:
                 writer.execute("BEGIN IMMEDIATE")
@@ -349,7 +358,7 @@ class SqliteStore:
         spared: frozenset[RunId] = frozenset(),
     ) -> Pruned:
         """One step of cutting down what is past ``keep``."""
-        with self._lock:
+        with self._lock, at_fork.in_sqlite:
             self._open_writer()  # which migrates an older file
         asked = Asked(keep=keep, now=now, limit=limit, spared=spared)
         step = self._readers.read(lambda reader: look(reader, asked, after))

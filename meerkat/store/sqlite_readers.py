@@ -6,7 +6,6 @@ asked, and never together with the writer's.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from meerkat.errors import StoreError
+from meerkat.store.at_fork import in_sqlite
 from meerkat.store.schema import SCHEMA_VERSION
 from meerkat.store.sqlite_file import Connect, open_reader
 
@@ -47,7 +47,6 @@ class Readers:
         self._lock = threading.Lock()
         self._idle: list[Any] = []
         self._generation = 0
-        self._pid = os.getpid()
 
     def rows(self, statement: str, *values: object) -> list[Any]:
         """The rows of a query; none when nothing has been stored yet. Raises StoreError."""
@@ -56,8 +55,11 @@ class Readers:
 
     def read(self, look: Callable[[Any], T]) -> T | None:
         """What ``look`` makes of a connection; None when nothing has been stored yet."""
+        with in_sqlite:
+            return self._read(look)
+
+    def _read(self, look: Callable[[Any], T]) -> T | None:
         with self._lock:
-            self._abandon_inherited()
             generation = self._generation
             reader = self._idle.pop() if self._idle else None
         lasts = True
@@ -83,21 +85,20 @@ class Readers:
             _close(reader)
         return seen
 
-    def _abandon_inherited(self) -> None:
+    def leave(self) -> None:
         """In a forked child, leave the parent's connections alone: unused and unclosed."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            _INHERITED.extend(self._idle)
-            self._idle = []
+        self._lock = threading.Lock()
+        _INHERITED.extend(self._idle)
+        self._idle = []
 
     def close(self) -> None:
         """Close what is idle now, and each connection in use when its call is over."""
         with self._lock:
-            self._abandon_inherited()
             self._generation += 1
             idle, self._idle = self._idle, []
-        for reader in idle:
-            _close(reader)
+        with in_sqlite:
+            for reader in idle:
+                _close(reader)
 
 
 def session_rows(reader: Any, runtime_id: str) -> tuple[list[Any], bytes | None]:

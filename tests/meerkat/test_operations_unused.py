@@ -110,6 +110,9 @@ def test_one_of_a_host_calls_its_methods() -> None:
         def begun(self, record: Any) -> None:
             told.append(("begun", record.operation_id, record.created_at))
 
+        def check(self) -> None:
+            """It is here."""
+
     registry = OpsLifecycleRegistry.of_host(Host(), operations_max=1)
     operation_id = OperationId.new()
     registry.register(operation_id, kind=TOOL, display_name="it")
