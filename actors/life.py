@@ -81,13 +81,20 @@ class Life:
             with self._lock:
                 last = self._opening
                 if last is None or last.is_over:
-                    self._opening = Opening(self._start, owned=self._owned)
-                    self._opening.begin()
-                    return
+                    return self._open()
                 if not last.is_ending:
-                    return
+                    return None
             last.refuse_to_wait("start")
             last.wait_for_end()
+
+    def _open(self) -> None:
+        opening = Opening(self._start, owned=self._owned)
+        try:
+            self._opening = opening
+            opening.begin()
+        except BaseException:
+            opening.give_up()
+            raise
 
     def stop(self, message: m.ShutDown) -> ShutdownReport:
         """Stop, and wait for the end; whoever calls meanwhile waits for the same one.
@@ -139,15 +146,11 @@ class Opening:
         return self.system is not None and self.system.stopping.begun.is_set()
 
     def begin(self) -> None:
-        """Start it; raises what that raises. When this is interrupted it ends again."""
-        try:
-            threads = RunThreads()
-            threads.start(self._perform)
-            threads.stop()
-            self._begun.result()
-        except BaseException:
-            self._give_up()
-            raise
+        """Start it; raises what that raises."""
+        threads = RunThreads()
+        threads.start(self._perform)
+        threads.stop()
+        self._begun.result()
 
     def _perform(self) -> None:
         if not self._begun.set_running_or_notify_cancel():
@@ -161,7 +164,7 @@ class Opening:
             self._begun.set_result(self.system)
             self._end_if_given_up()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """Nobody waits for it any more: it ends, or does not even begin."""
         self._given_up = True
         if not self._begun.cancel():

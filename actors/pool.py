@@ -153,6 +153,9 @@ _TRIES: Final = 2
 _NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
 """The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
 
+_REST, _DUE, _IN_TURN = range(3)
+"""How a mailbox stands: without mail, in the queue for its turn, or at it."""
+
 _numbers: Final = count(1)
 
 
@@ -163,12 +166,12 @@ class _PooledInbox:
     ``threading.Event``, for which nobody waits here.
     """
 
-    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_scheduled", "_stopped")
+    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_state", "_stopped")
 
     def __init__(self) -> None:
         self._mail = _NO_MAIL
         self._lock = threading.Lock()
-        self._scheduled = False
+        self._state = _REST
         self._closed = False
         self._stopped = False
         self._actor: PooledActor | None = None
@@ -188,20 +191,26 @@ class _PooledInbox:
         self._actor, self._pool = actor, pool
 
     def put(self, item: Any, /) -> None:
-        with self._lock:
-            closed = self._closed
-            wake = not closed and not self._scheduled
-            if not closed:
-                if self._mail is _NO_MAIL:
-                    self._mail = deque()
-                self._mail.append(item)
-                self._scheduled = True
-        if self._actor is None or self._pool is None:
-            return
-        if closed:
-            self._actor.refuse(item)
-        elif wake:
-            self._pool.schedule(self._actor)
+        closed = wake = False
+        actor, pool = self._actor, self._pool
+        try:
+            with self._lock:
+                closed = self._closed
+                if not closed:
+                    if self._mail is _NO_MAIL:
+                        self._mail = deque()
+                    if self._state == _REST:
+                        wake, self._state = True, _DUE
+                    self._mail.append(item)
+        finally:  # a signal of the main thread may come anywhere, and this still has to be done
+            if wake and actor is not None and pool is not None:
+                try:
+                    pool.schedule(actor)
+                except BaseException:
+                    pool.schedule(actor)  # it may be there already: twice does no harm
+                    raise
+        if closed and actor is not None:
+            actor.refuse(item)
 
     def get(self) -> Any:
         return self._mail.popleft()
@@ -212,12 +221,23 @@ class _PooledInbox:
     def __len__(self) -> int:
         return len(self._mail)
 
-    def several(self, count: int) -> list[Any]:
-        """The next messages, up to ``count``, without taking them; none if only one waits."""
+    def begin_turn(self, count: int) -> list[Any] | None:
+        """Begin a turn, unless one is under way: None then.
+
+        Gives the next messages, up to ``count``, without taking them; none if only one waits.
+        """
         with self._lock:
+            if self._state == _IN_TURN:
+                return None
+            self._state = _IN_TURN
             if len(self._mail) <= 1:
                 return []
             return [envelope.message for envelope in islice(self._mail, count)]
+
+    def break_turn(self) -> None:
+        """The turn is over, and there may be mail: it is to be scheduled."""
+        with self._lock:
+            self._state = _DUE
 
     def next_or_rest(self) -> Any | None:
         """The next message; None puts the mailbox to rest until there is mail again."""
@@ -225,7 +245,7 @@ class _PooledInbox:
             if self._mail:
                 return self._mail.popleft()
             self._mail = _NO_MAIL
-            self._scheduled = False
+            self._state = _REST
             return None
 
     def close_if_empty(self) -> bool:
@@ -237,7 +257,7 @@ class _PooledInbox:
     def close_at_rest(self) -> bool:
         """Take no more mail, unless there is some or the actor has its turn."""
         with self._lock:
-            at_rest = not (self._scheduled or self._closed)
+            at_rest = self._state == _REST and not self._closed
             self._closed = self._closed or at_rest
             return at_rest
 
@@ -291,9 +311,11 @@ class PooledActor(pykka.Actor):
         return inbox
 
     def take_turn(self) -> None:
-        """Handle up to a quantum of messages. Called by a worker, one at a time."""
+        """Handle up to a quantum of messages, unless another worker does so just now."""
         inbox = self._inbox
-        mail = inbox.several(MESSAGES_PER_TURN)
+        mail = inbox.begin_turn(MESSAGES_PER_TURN)
+        if mail is None:
+            return
         if mail:
             self._prepare(mail)
         for _ in range(MESSAGES_PER_TURN):
@@ -305,11 +327,13 @@ class PooledActor(pykka.Actor):
                 for left in inbox.close():
                     self.refuse(left)
                 return
+        inbox.break_turn()
         self._pool.schedule(self)
 
     def take_up_again(self) -> None:
         """A turn broke off: whatever is left of its mail has another."""
         if not self.actor_stopped.is_set():
+            self._inbox.break_turn()
             self._pool.schedule(self)
 
     def _prepare(self, mail: Sequence[Any]) -> None:

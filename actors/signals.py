@@ -18,33 +18,33 @@ from typing import Final
 TERMINATED: Final = 128 + signal.SIGTERM
 """The exit status by which shells, and those who watch processes, know the signal."""
 
+_PATIENCE: Final = 2
+"""The signal that has a stop wait for no run."""
+
 
 class Terminator:
     """Handles SIGTERM for the blocks that are open. Used in the main thread alone.
 
-    In a block it raises SystemExit. While a block stops its plane it raises nothing, since
-    that would cut the stop short: the second signal hurries it, and SystemExit comes behind.
+    In a block it raises SystemExit. While a block stops its plane that would cut the wait for
+    its end short: SystemExit comes behind it, a second signal hurries it, and a third one
+    raises all the same.
     """
 
     def __init__(self) -> None:
         self.blocks = 0
-        self.stops: list[Callable[[], None]] = []  # how to hurry those under way
+        self.stopping: Callable[[], None] | None = None
+        """How to hurry the stop that is under way."""
         self.owed = False
         self.received = 0
 
     def __call__(self, _number: int, _frame: object) -> None:
-        """The signal has come: SystemExit, unless a plane is being stopped."""
+        """The signal has come."""
         self.received += 1
-        if not self.stops:
+        if self.stopping is None or self.received > _PATIENCE:
             raise SystemExit(TERMINATED)
         self.owed = True
-        if self.received > 1:
-            self.hurry()
-
-    def hurry(self) -> None:
-        """Have the stops that are under way wait for no run."""
-        for hurry in self.stops:
-            hurry()
+        if self.received == _PATIENCE:
+            self.stopping()
 
 
 class TermBlocks:
@@ -62,20 +62,22 @@ class TermBlocks:
         if not _in_main_thread():
             return
         present = signal.getsignal(signal.SIGTERM)
-        handler = present if isinstance(present, Terminator) else None
-        if present is signal.SIG_DFL:
+        handler = present if isinstance(present, Terminator) and present.blocks else None
+        ours = handler is None and (present is signal.SIG_DFL or isinstance(present, Terminator))
+        if ours:  # one without a block was left by a block that Ctrl-C cut short at its end
             handler = Terminator()
-            signal.signal(signal.SIGTERM, handler)
         if handler is not None:
             handler.blocks += 1
-        self._handlers.append(handler)
+        self._handlers.append(handler)  # before it is in use: a signal may come in between
+        if ours:
+            signal.signal(signal.SIGTERM, handler)
 
     def stops(self) -> None:
         """The block is over, and its plane is being stopped."""
         handler = self._handlers[-1] if self._handlers and _in_main_thread() else None
         if handler is not None:
-            handler.stops.append(self._hurry)
-            if handler.received > 1:
+            handler.stopping = self._hurry
+            if handler.received >= _PATIENCE:
                 self._hurry()
 
     def leave(self) -> None:
@@ -83,13 +85,12 @@ class TermBlocks:
         handler = self._handlers.pop() if self._handlers and _in_main_thread() else None
         if handler is None:
             return
-        if self._hurry in handler.stops:
-            handler.stops.remove(self._hurry)
+        handler.stopping = None
         handler.blocks -= 1
         present: object = signal.getsignal(signal.SIGTERM)
         if not handler.blocks and present is handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if handler.owed and not handler.stops:
+        if handler.owed:
             handler.owed = False
             raise SystemExit(TERMINATED)
 

@@ -80,10 +80,11 @@ class ThreadedActor(PooledActor, pykka.ThreadingActor):
         self.over = threading.Event()
 
     def _start_actor_loop(self) -> None:
-        self._threads.begin(self)
         try:
+            self._threads.begin(self)
             pykka.ThreadingActor._start_actor_loop(self)  # noqa: SLF001 - the pool's starts none
-        except RuntimeError:  # no thread to be had
+        except BaseException:  # no thread to be had; or a signal, and there may be one
+            self.turns.put(None)
             self._threads.end(self)
             raise
 

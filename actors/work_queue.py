@@ -34,26 +34,35 @@ class WorkQueue(Generic[T]):
     def put(self, work: T, *, mine: bool = False) -> None:
         """Have work done; what ``more_threads`` raises comes out if it was not taken.
 
-        ``mine``: this thread is about to look for work, so it needs nobody for one piece.
+        ``mine``: this thread is about to look for work, so it needs nobody for one piece. A
+        signal's exception comes out whether it was taken or not.
         """
-        with self._lock:
-            alone = not self._work
-            self._work.append(work)
-            call = None if mine and alone else self._whom_to_call()
-        if call is None:
-            return
+        call: Callable[[], object] | None = None
         try:
-            call()
-        except BaseException:
             with self._lock:
-                self._one_comes = False
-                if work not in self._work:
-                    return
-                self._work.remove(work)
-                call = self._whom_to_call() if self._work else None
+                alone = not self._work
+                self._work.append(work)
+                if not (mine and alone):
+                    call = self._whom_to_call()
+        finally:  # also when a signal comes in between: who is called knows of nobody else
             if call is not None:
-                self._call(call)  # others relied on the thread that did not come
-            raise
+                try:
+                    call()
+                except BaseException as error:
+                    if self._take_back(work) or not isinstance(error, Exception):
+                        raise
+
+    def _take_back(self, work: T) -> bool:
+        """Nobody may have been called: take work back, unless somebody has taken it."""
+        with self._lock:
+            self._one_comes = False
+            if work not in self._work:
+                return False
+            self._work.remove(work)
+            call = self._whom_to_call() if self._work else None
+        if call is not None:
+            self._call(call)  # others relied on the thread that did not come
+        return True
 
     @property
     def has_work(self) -> bool:
@@ -85,12 +94,19 @@ class WorkQueue(Generic[T]):
         return work
 
     def _whom_to_call(self) -> Callable[[], object] | None:
-        """How to get one more thread to work, unless one is on its way. The lock is held."""
+        """How to get one more thread to work, unless one is on its way. The lock is held.
+
+        Nothing is called here, so that no signal comes between.
+        """
         if self._one_comes:
             return None
-        call = self._asleep.pop().release if self._asleep else self._more_threads
-        self._one_comes = call is not None
-        return call
+        if not self._asleep:
+            self._one_comes = self._more_threads is not None
+            return self._more_threads
+        bell = self._asleep[-1]
+        self._one_comes = True
+        del self._asleep[-1]
+        return bell.release
 
     def _call(self, call: Callable[[], object]) -> None:
         try:
