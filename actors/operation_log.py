@@ -56,6 +56,10 @@ class OperationLog:
     session_id: SessionId
     epoch_id: RuntimeEpochId
 
+    def before_wait(self) -> None:
+        """Raise WouldDeadlock on a thread that an end which is being recorded needs."""
+        refuse_deadlock(_CALL)
+
     def check(self) -> None:
         """Raise ControlPlaneForked in a forked child."""
         self.desk.home.check()

@@ -99,14 +99,19 @@ class _Turn:
 class OperationTurns:
     """Guards a ledger. Thread-safe, except where a method says that the lock is held."""
 
-    __slots__ = ("_observer", "_recorder", "_turn", "is_retired", "ledger", "lock")
+    __slots__ = ("_before_wait", "_observer", "_recorder", "_turn", "is_retired", "ledger", "lock")
 
     def __init__(
-        self, ledger: OperationLedger, recorder: Recorder | None, observer: Observer | None
+        self,
+        ledger: OperationLedger,
+        recorder: Recorder | None,
+        observer: Observer | None,
+        before_wait: Callable[[], None] | None = None,
     ) -> None:
         self.ledger = ledger
         self._recorder = recorder
         self._observer = observer
+        self._before_wait = before_wait
         self._turn: _Turn | None = None
         self.lock = Condition(Lock())
         """The lock of the ledger; told when a turn ends."""
@@ -170,11 +175,14 @@ class OperationTurns:
     def wait_for(self, operation_id: OperationId | None) -> None:
         """Wait until that operation is not ending (none: until no operation is).
 
-        The lock is held. Raises StepInsideRecorder in the thread that would wait for itself.
+        The lock is held. Raises StepInsideRecorder in the thread that would wait for itself,
+        and what the host raises where no thread is to wait.
         """
         while self._turn and (operation_id is None or operation_id in self._turn.ending):
             if self._turn.thread == get_ident():
                 raise StepInsideRecorder
+            if self._before_wait is not None:
+                self._before_wait()
             self.lock.wait()
 
     def refuse_retired(self) -> None:

@@ -71,6 +71,11 @@ class RegistryHost(Protocol):
         ...
 
     @property
+    def before_wait(self) -> Callable[[], None] | None:
+        """Raises on a thread that must not wait until another has recorded an end."""
+        ...
+
+    @property
     def check(self) -> Callable[[], None] | None:
         """Raises where the host is not, in a forked child say: asked before any lock is taken."""
         ...
@@ -82,6 +87,7 @@ class _Callables:
     record: Recorder | None
     observe: Observer | None
     begun: Callable[[OperationRecord], None] | None
+    before_wait: None = None
     check: None = None
 
 
@@ -219,7 +225,9 @@ class OpsLifecycleRegistry:
             self._host.check()
         if self._made is None:
             host = self._host
-            made = OperationTurns(OperationLedger(self._bounds), host.record, host.observe)
+            made = OperationTurns(
+                OperationLedger(self._bounds), host.record, host.observe, host.before_wait
+            )
             with making:
                 made.is_retired = self._retired_unused
                 self._made = self._made or made

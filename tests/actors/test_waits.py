@@ -22,11 +22,13 @@ from plane_builders import (
     steered,
     system_of,
 )
+from plane_stores import FrozenDisk
 
 from actors import ControlPlane
-from meerkat import RunContext
+from meerkat import OperationId, RunContext
 from meerkat.errors import CallTimedOut, WouldDeadlock
 from meerkat.identifiers import LogicalRuntimeId
+from meerkat.operations import OperationKind
 from meerkat.outcomes import CompletionHandle, CompletionKind
 from meerkat.store import MemoryStore
 
@@ -428,6 +430,38 @@ def suppress_deadlock(told: list[Any]) -> Iterator[None]:
         yield
     except BaseException as error:  # noqa: BLE001 - the test's to look at
         told.append(error)
+
+
+def test_a_step_does_not_wait_there_for_the_end_that_another_records(
+    open_plane: OpenPlane,
+) -> None:
+    """Whoever records it waits for this very thread."""
+    disk = FrozenDisk(MemoryStore())
+    plane = open_plane(store=disk)
+    registry = plane.register("a").ops_lifecycle
+    one, other = OperationId.new(), OperationId.new()
+    for each in (one, other):
+        registry.register(each, kind=OperationKind.BACKGROUND_TOOL_OP, display_name="it")
+        registry.provisioning_succeeded(each)
+    plane.runtime_state("a")
+    disk.freeze()
+    told: Future[Any] = Future()
+
+    def end() -> None:
+        try:
+            told.set_result(registry.complete(other))
+        except WouldDeadlock as error:
+            told.set_exception(error)
+
+    with ThreadPoolExecutor(1) as threads:
+        ending = threads.submit(registry.complete, one)
+        assert disk.stuck.wait(WAIT_S)
+        system_of(plane).timers.after(0.0, end)
+        refused = error_of(told)
+        disk.thaw()
+        assert result_of(ending).status.is_terminal
+    assert isinstance(refused, WouldDeadlock)
+    assert registry.live_ids == (other,)
 
 
 # --- nothing is left --------------------------------------------------------------------

@@ -110,6 +110,9 @@ def test_one_of_a_host_calls_its_methods() -> None:
         def begun(self, record: Any) -> None:
             told.append(("begun", record.operation_id, record.created_at))
 
+        def before_wait(self) -> None:
+            """It may wait."""
+
         def check(self) -> None:
             """It is here."""
 
