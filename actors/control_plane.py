@@ -102,7 +102,7 @@ class ControlPlane:
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
     caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
     StoreError, ControlPlaneStopped, and InternalError for a defect of this library;
-    WouldDeadlock in a callback of a future.
+    WouldDeadlock where the call would wait on itself, in a callback of a future or a run.
     """
 
     def __init__(
