@@ -258,7 +258,7 @@ def test_a_child_that_fails_in_its_end_is_not_started_again(story: Story, start:
 def test_a_child_that_does_not_stop_in_time_is_left_behind_and_said_so(
     story: Story, start: StartTree
 ) -> None:
-    tree = start(specs(story, "abc", shutdown_s=0.01))
+    tree = start([*specs(story, "a"), *specs(story, "b", shutdown_s=0.01), *specs(story, "c")])
     hold = story.then["stop b"] = Hold()
     story.next(3)
     with logged("child b did not stop within 0.01 s") as said:
@@ -302,7 +302,8 @@ def test_a_stop_does_not_wait_for_a_child_that_hangs_in_its_start(story: Story) 
             super().on_start()
 
     with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(Known.start, specs(story, "abc", shutdown_s=0.01))
+        children = [*specs(story, "a"), *specs(story, "bc", shutdown_s=0.01)]
+        starting = pool.submit(Known.start, children)
         assert hold.held.wait(WAIT_S)
         assert trees[0].stop(timeout=WAIT_S)
         assert starting.result(WAIT_S).children()[1].left_behind == 1

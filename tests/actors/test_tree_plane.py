@@ -63,8 +63,9 @@ def trees() -> Iterator[list[SupervisorRef]]:
         tree.stop(timeout=WAIT_S)
 
 
-def meerkat(path: Path, executor: Any = None, **settings: Any) -> ChildSpec:
-    kwargs = {"store": SqliteStore(path), "executor": executor, "grace_s": 0.05, **settings}
+def meerkat(path: Path, executor: Any = None) -> ChildSpec:
+    # The default grace: one that is short leaves a slow disk behind, and the store with it.
+    kwargs = {"store": SqliteStore(path), "executor": executor}
     return ChildSpec("meerkat", RuntimeSupervisor, kwargs=kwargs)
 
 
@@ -293,7 +294,7 @@ def agent(context, primitive):
     return RunOutput()
 
 running = threading.Event()
-settings = {"store": SqliteStore(sys.argv[1]), "executor": agent, "grace_s": 0.2}
+settings = {"store": SqliteStore(sys.argv[1]), "executor": agent}
 inner = ChildSpec("inner", Supervisor, ([
     ChildSpec("meerkat", RuntimeSupervisor, kwargs=settings), ChildSpec("sibling", Sibling)
 ],))
