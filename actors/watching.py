@@ -7,7 +7,6 @@ is open, and first how things stand.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from actors.forks import Home
+from actors.light import LightCondition
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.outcomes import TerminationReason
 from meerkat.words import Word
@@ -134,7 +134,7 @@ class Watchers:
 
     def __init__(self, now: Callable[[], datetime], home: Home) -> None:
         self.home = home
-        self.changed = threading.Condition()
+        self.changed = LightCondition()
         self._now = now
         self.abandoned: deque[RuntimeWatch] = deque()
         self._open: set[RuntimeWatch] = set()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,22 @@ from plane_builders import (
     prompt,
     result_of,
     system_of,
+    tell,
 )
 from plane_stores import FrozenDisk
 
-from actors import ControlPlane, ShutdownReport
-from meerkat import RunContext
-from meerkat.errors import ControlPlaneForked, ControlPlaneStopped, RunCancelled, StoreError
+from actors import ControlPlane, RestartPolicy, Restarts, ShutdownReport
+from actors import messages as m
+from actors.replies import Reply
+from meerkat import RunContext, RunOutput, StagedInput
+from meerkat.errors import (
+    ControlPlaneForked,
+    ControlPlaneStopped,
+    MeerkatError,
+    RunCancelled,
+    RuntimeUnavailable,
+    StoreError,
+)
 from meerkat.outcomes import CompletionKind
 from meerkat.store import MemoryStore, SqliteStore
 
@@ -229,6 +241,52 @@ def test_a_drain_says_what_could_not_be_drained(open_plane: OpenPlane, path: Pat
     assert len(agent.calls) == 1
     assert (report.runtimes_with_work, report.runs_left) == (2, 0)
     assert report.store_closed
+
+
+def refusal(plane: ControlPlane, name: str) -> MeerkatError:
+    """Ask until that is refused."""
+    while True:
+        try:
+            plane.runtime_state(name)
+        except MeerkatError as error:
+            return error
+
+
+def test_a_drain_ends_though_a_runtime_is_set_aside(open_plane: OpenPlane) -> None:
+    agent = Agent()
+    never = Restarts(intensity=0, period_s=60)
+    plane = open_plane(restart=RestartPolicy(drivers=never))
+    plane.register_many(["aside", "works"])
+    for name in ("aside", "works"):
+        plane.ingest(name, progress())
+    broken = tell(plane, "aside", m.Query(lambda _memory, _store: 1 / 0, Reply()))
+    assert isinstance(error_of(broken), MeerkatError)
+    assert isinstance(refusal(plane, "aside"), RuntimeUnavailable)
+    plane.attach_executor("works", agent)
+    report = plane.stop(drain=True, timeout=WAIT_S)
+    assert (len(agent.calls), report.runtimes_with_work) == (1, 1)
+    assert (report.runs_left, report.runtimes_unsettled, report.store_closed) == (0, 0, True)
+
+
+def test_a_coroutine_that_swallows_its_cancellation_is_left(open_plane: OpenPlane) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    async def deaf(_context: RunContext, _primitive: StagedInput) -> RunOutput:
+        begun.set()
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        return RunOutput(append=[])
+
+    plane = open_plane(deaf)
+    plane.register("a")
+    submitted = plane.submit("a", prompt())
+    assert begun.wait(WAIT_S)
+    report = plane.stop(timeout=0)
+    assert (report.runs_left, report.handles_ended, report.runtimes_with_work) == (1, 1, 1)
+    assert report.store_closed
+    assert result_of(submitted.completion).reason == "control plane stopped"
+    let_go.set()
 
 
 def test_a_callback_that_hangs_keeps_no_other_from_its_answer(open_plane: OpenPlane) -> None:
