@@ -74,7 +74,6 @@ class AsyncFeed(Generic[T]):
         """End it; whoever waits for something learns that. Idempotent, waits for nothing."""
         self._closed = True
         self._granted.future.add_done_callback(close_granted)
-        self._waiters.wake()
 
     async def aclose(self) -> None:
         """The same as :meth:`close`, by the name that ``contextlib.aclosing`` looks for."""
