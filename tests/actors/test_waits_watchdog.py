@@ -118,11 +118,12 @@ def test_a_chain_is_told_to_its_end(
     look(plane, clock)
     (line,) = [each for each in all_of(told) if "a caller" in each]
     parts = line.split("; ")
-    assert [part.split(" has waited ")[0] for part in parts[::2]] == [
-        "stuck: a caller on host_0",
-        f"run {a.called.run_id} of a on meerkat-run-1",
-        f"run {b.called.run_id} of b on meerkat-run-2",
+    assert [part.split(" on ")[0] for part in parts[::2]] == [
+        "stuck: a caller",
+        f"run {a.called.run_id} of a",
+        f"run {b.called.run_id} of b",
     ]
+    assert all(" on meerkat-run-" in part for part in parts[2::2])
     assert parts[1].startswith("a is being unregistered, with run ")
     puppet.release()
 
