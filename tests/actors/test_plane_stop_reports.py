@@ -44,6 +44,16 @@ from meerkat.outcomes import CompletionKind
 from meerkat.store import MemoryStore, SqliteStore
 
 
+@pytest.fixture
+def open_plane(open_plane: OpenPlane) -> OpenPlane:
+    """The disk has time to answer, on a machine that is busy with other things, too."""
+
+    def start(executor: Any = None, **settings: Any) -> ControlPlane:
+        return open_plane(executor, **{"grace_s": 1.0, **settings})
+
+    return start
+
+
 def begun(plane: ControlPlane) -> None:
     """Wait until a stop is under way, and the doors are closed."""
     assert system_of(plane).stopping.begun.wait(WAIT_S)
@@ -79,7 +89,7 @@ def test_a_plane_at_rest_leaves_nothing(plane: ControlPlane) -> None:
 def test_a_report_says_how_each_run_ended(open_plane: OpenPlane) -> None:
     """One ends by itself, one gives way, one does not return in time; one had ended before."""
     runs = Puppet()
-    plane = open_plane(runs, grace_s=0.5)
+    plane = open_plane(runs)
     plane.register_many(["before", "ends", "yields", "hangs"])
     submitted = {}
     for name in ("before", "ends", "yields", "hangs"):
@@ -112,7 +122,7 @@ def test_a_run_that_had_been_given_up_before_is_left(open_plane: OpenPlane) -> N
     """Its runtime goes on without it; its thread does not end with the plane."""
     agent = Agent(lambda called, _: hung.wait(3 * WAIT_S) if called.text == "hang" else None)
     hung = threading.Event()
-    plane = open_plane(agent, grace_s=0.01)
+    plane = open_plane(agent, grace_s=0.5)
     plane.register("a")
     submitted = plane.submit("a", prompt("hang"))
     agent.next_call()
