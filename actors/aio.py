@@ -123,9 +123,12 @@ class AsyncControlPlane:
 
     async def start(self) -> Self:
         """Own the store and start. Cancelled, it is started all the same: stop it then."""
-        self._started_on = asyncio.get_running_loop()
-        await self._on_a_thread(self._plane.start)
+        await self._starting()
         return self
+
+    def _starting(self) -> AsyncFuture[ControlPlane]:
+        self._started_on = asyncio.get_running_loop()
+        return self._on_a_thread(self._plane.start)
 
     async def stop(self, *, drain: bool = False, timeout: float = STOP_TIMEOUT_S) -> ShutdownReport:
         """Refuse new work, let the runs in hand end, commit, answer everybody, close.
@@ -136,11 +139,18 @@ class AsyncControlPlane:
         return await self._on_a_thread(partial(self._plane.stop, drain=drain, timeout=timeout))
 
     async def __aenter__(self) -> Self:
+        starting = self._starting()
+
+        def undo() -> None:
+            starting.future.exception()  # it comes to its end first
+            self._plane.stop()
+
         try:
-            return await self.start()
+            await starting
         except asyncio.CancelledError:
-            await self.stop()
+            await self._on_a_thread(undo)
             raise
+        return self
 
     async def __aexit__(
         self,
@@ -387,9 +397,9 @@ class AsyncControlPlane:
     async def _answer(self, asked: Asked[T], timeout: float | None) -> T:
         return await self._future(asked.reply).within(timeout, asked.call)
 
-    async def _on_a_thread(self, work: Callable[[], T]) -> T:
+    def _on_a_thread(self, work: Callable[[], T]) -> AsyncFuture[T]:
         """What blocks, on a thread that ends with it; cancelled, it goes on to its end."""
         threads = RunThreads()
         done = threads.outcome_of(work)
         threads.stop()
-        return await AsyncFuture(done, self._bells)
+        return self._future(done)

@@ -51,7 +51,7 @@ def performed(factory: Callable[[], asyncio.AbstractEventLoop], main: Main) -> A
 
 def async_plane(path: Path, executor: Any = None, **settings: Any) -> AsyncControlPlane:
     """A plane of few means that has not been started."""
-    settings = {"backoff": Backoff(base_s=0.001), "grace_s": 0.05, **settings}
+    settings = {"backoff": Backoff(base_s=0.001), "grace_s": WAIT_S, **settings}
     store = settings.pop("store", None) or SqliteStore(path)
     return AsyncControlPlane(store, executor, **settings)
 

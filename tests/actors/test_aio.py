@@ -316,6 +316,31 @@ def test_a_plane_that_is_cancelled_while_it_is_entered_is_not_left_running(
     on_loop(main)
 
 
+def test_one_that_is_cancelled_before_its_start_has_begun_is_not_left_running_either(
+    on_loop: OnLoop, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        plane, begins = async_plane(path), threading.Event()
+        start = plane._plane.start
+
+        def late() -> ControlPlane:
+            assert begins.wait(WAIT_S)
+            return start()
+
+        monkeypatch.setattr(plane._plane, "start", late)
+        entering = await begun(plane.__aenter__())
+        entering.cancel()
+        await asyncio.wait([entering], timeout=0.05)
+        begins.set()
+        await asyncio.wait([entering])
+        assert entering.cancelled()
+        opening = plane._plane._life._opening
+        assert opening is not None
+        assert opening.is_over
+
+    on_loop(main)
+
+
 def test_a_plane_that_cannot_start_says_why(on_loop: OnLoop, path: Path) -> None:
     async def main() -> None:
         async with async_plane(path):

@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_when_it_is_cancelled_holds_up_no_stop(
                     continue
             return RunOutput(append=spoken(primitive))
 
-        async with running(path, agent) as plane:
+        async with running(path, agent, grace_s=0.05) as plane:
             plane.submit("a", prompt())
             await in_run.wait()
             with logged("coroutines did not end when they were cancelled") as told:
