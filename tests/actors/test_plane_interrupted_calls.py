@@ -68,7 +68,7 @@ def test_a_start_that_is_interrupted_starts_nothing(path: Path) -> None:
         plane.start()
 
     for _ in interruptions(start):
-        plane.stop()
+        plane.start().stop()  # behind the end of what was interrupted
         with ControlPlane(SqliteStore(path)) as other:
             other.register("a")
     plane.stop()
