@@ -13,6 +13,7 @@ from typing import Any
 import pykka
 import pytest
 from plane_builders import WAIT_S
+from pykka._envelope import Envelope
 
 from actors import Ended, RuntimeSupervisor, watch_actor
 from actors.contained import Contained, ContainedActor, contained
@@ -309,6 +310,15 @@ def test_every_ask_that_races_an_end_is_answered(last: BaseException | None) -> 
             for number, answer in enumerate(answers.get(timeout=WAIT_S)):
                 with suppress(pykka.ActorDeadError):
                     assert answer.get(timeout=WAIT_S) == number
+
+
+def test_an_ask_that_comes_after_the_end_is_answered() -> None:
+    ref, answer = contained(Host).start(), pykka.ThreadingFuture[Any]()
+    ref.stop(timeout=WAIT_S)
+    over(ref)
+    ref.actor_inbox.put(Envelope("late", reply_to=answer))  # it was found alive, before
+    with pytest.raises(pykka.ActorDeadError):
+        answer.get(timeout=WAIT_S)
 
 
 def test_a_stop_behind_a_failure_is_answered() -> None:

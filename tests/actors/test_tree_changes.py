@@ -7,10 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pykka
 import pytest
-from plane_builders import WAIT_S
+from plane_builders import WAIT_S, FakeClock
 from tree_builders import Child, Hold, Story, hear, info_of, over, running, soon, specs
 
-from actors import ChildSpec, ChildState, Restart, Supervisor, SupervisorRef
+from actors import (
+    ChildSpec,
+    ChildState,
+    Restart,
+    Restarts,
+    Strategy,
+    Supervisor,
+    SupervisorRef,
+)
+from meerkat.limits import Backoff
 
 
 @pytest.fixture
@@ -131,6 +140,22 @@ def test_who_waits_for_a_child_is_answered_by_the_end_of_the_tree(
     with pytest.raises(pykka.ActorDeadError):
         tree.terminate("a", timeout=WAIT_S)
     assert info_of(tree, "c").left_behind == 1
+
+
+def test_who_waits_for_one_that_had_no_turn_yet_is_answered_by_the_end_too(story: Story) -> None:
+    restarts = Restarts(strategy=Strategy.REST_FOR_ONE, backoff=Backoff(base_s=10.0))
+    tree = Supervisor.start(specs(story, "a"), restarts=restarts, clock=FakeClock())
+    over_now = running(tree, "a")
+    over_now.tell(ValueError())
+    over(over_now)
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(tree.add, specs(story, "b")[0])
+        while [info.id for info in tree.children()] != ["a", "b"]:
+            hear(tree)
+        tree.stop(timeout=WAIT_S)
+        with pytest.raises(pykka.ActorDeadError):
+            adding.result(WAIT_S)
+    assert {info.state for info in tree.children()} == {ChildState.STOPPED}
 
 
 # --- what a child may be ----------------------------------------------------------------
