@@ -343,7 +343,7 @@ class DriverActor(PooledActor):
     @property
     def is_taken(self) -> bool:
         """Will the journal tell what becomes of the ticket in flight?"""
-        return self.entry is not None and self.entry.taken
+        return self.entry is not None and self.system.journal.has(self.entry)
 
     def _landed(self, message: m.Landed) -> None:
         ticket = self.in_flight

@@ -38,21 +38,15 @@ _NOBODY: Final[_Served] = (None, 0.0)
 
 
 class Entry:
-    """A batch, and whom to tell what became of it. ``taken``: the journal will tell."""
+    """A batch, and whom to tell what became of it."""
 
-    __slots__ = ("_landed", "batch", "runtime_id", "taken", "told")
+    __slots__ = ("_landed", "batch", "runtime_id", "told")
 
     def __init__(self, runtime_id: LogicalRuntimeId, batch: Batch, landed: Landed) -> None:
         self.runtime_id = runtime_id
         self.batch = batch
         self._landed = landed
-        self.taken = False
         self.told = False
-
-    def take(self) -> Entry:
-        """From now on the journal will tell."""
-        self.taken = True
-        return self
 
     def tell(self, error: MeerkatError | None) -> None:
         """Say what became of it, unless that was said."""
@@ -64,7 +58,8 @@ class Entry:
 class Journal:
     """The batches that wait for the disk. Thread-safe.
 
-    ``after_turn`` has this thread make a call after its turn, or says that it cannot.
+    ``after_turn`` has this thread make a call after its turn, and tell the other what the call
+    raises, or says that it cannot.
     ``failed`` is told of a writer's failure once it has stopped writing: whoever is told calls
     :meth:`resume` when it may write again.
     """
@@ -72,7 +67,7 @@ class Journal:
     def __init__(
         self,
         store: RuntimeStore,
-        after_turn: Callable[[Callable[[], None]], bool],
+        after_turn: Callable[[Callable[[], None], Callable[[BaseException], None]], bool],
         monotonic: Callable[[], float],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -81,6 +76,7 @@ class Journal:
         self._monotonic = monotonic
         self._failed = failed
         self._waiting: deque[Entry] = deque()
+        self._in_hand: list[list[Entry]] = []
         self._lock = threading.Lock()
         self._awake = False
         self._closed = False
@@ -117,7 +113,7 @@ class Journal:
         with self._lock:
             closed = self._closed
             if not closed:
-                self._waiting.append(entry.take())
+                self._waiting.append(entry)
         if closed or self._actor is None:
             entry.tell(ControlPlaneStopped())
         else:
@@ -125,17 +121,24 @@ class Journal:
 
     def heal(self) -> None:
         """Have somebody write, if something waits and nobody comes. Idempotent."""
-        with self._lock:
-            if self._awake or not self._waiting:
-                return
-            self._awake = True
+        mine = False
         try:
-            if not self._after_turn(self._commit_one_group):
+            with self._lock:
+                if self._awake or not self._waiting:
+                    return
+                self._awake = mine = True
+            if not self._after_turn(self._commit_one_group, self.failed):
                 self._wake()
         except BaseException:
-            with self._lock:
+            if mine:
                 self._awake = False
             raise
+
+    def has(self, entry: Entry) -> bool:
+        """Was it taken? Then it is told, once, what became of it."""
+        with self._lock:
+            waits = entry in self._waiting or any(entry in group for group in self._in_hand)
+            return waits or entry.told
 
     def _wake(self) -> None:
         try:
@@ -148,11 +151,8 @@ class Journal:
 
     def _commit_one_group(self) -> None:
         """Be the writer for once, and leave to the actor what comes meanwhile."""
-        try:
-            if self._commit_next():
-                self._wake()
-        except BaseException as error:  # noqa: BLE001 - it must not end the thread of drivers
-            self.failed(error)
+        if self._commit_next():
+            self._wake()
 
     def commit_waiting(self) -> None:
         """Commit group after group until nothing waits. For whoever is the writer just now."""
@@ -163,6 +163,7 @@ class Journal:
         """Commit the next group. False when nothing is left: there is no writer any more."""
         group: list[Entry] = []
         try:
+            self._in_hand.append(group)
             self._take(group)
             if group:
                 self._commit(group)
@@ -172,6 +173,8 @@ class Journal:
                 said.__cause__ = error
                 entry.tell(said)
             raise
+        finally:
+            self._in_hand.remove(group)
         with self._lock:  # a batch that comes now has a writer of its own
             self._awake = bool(self._waiting)
             return self._awake

@@ -36,8 +36,8 @@ class _Worker(threading.Thread):
     pool: ActorPool
     actor: PooledActor | None = None
     """Whose turn it is."""
-    then: Callable[[], None] | None = None
-    """What it does after the turn."""
+    then: tuple[Callable[[], None], Callable[[BaseException], None]] | None = None
+    """What it does after the turn, and who is told if that fails."""
 
 
 class _Serving(threading.local):
@@ -114,8 +114,10 @@ class ActorPool:
         thread = threading.current_thread()
         return thread if isinstance(thread, _Worker) and thread.pool is self else None
 
-    def after_turn(self, call: Callable[[], None]) -> bool:
-        """Have this thread make a call after the turn it is in, which is not to raise.
+    def after_turn(
+        self, call: Callable[[], None], failed: Callable[[BaseException], None]
+    ) -> bool:
+        """Have this thread make a call after the turn it is in; ``failed`` is told what it raises.
 
         False when it is no worker in a turn, or has other work: somebody else is to do it.
         """
@@ -124,7 +126,7 @@ class ActorPool:
             return False
         if self._ready.has_work or worker.actor.has_mail:
             return False
-        worker.then = call
+        worker.then = (call, failed)
         return True
 
     def _work(self) -> None:
@@ -136,19 +138,24 @@ class ActorPool:
             try:
                 worker.actor = actor
                 actor.take_turn()
-                worker.actor = None
-                call, worker.then = worker.then, None
-                if call is not None:
-                    call()
             except BaseException:  # nothing may end a worker
                 logger.exception("a turn of %s broke off", type(actor).__name__)
-                worker.actor = worker.then = None
                 actor.take_up_again()
+            worker.actor, then, worker.then = None, worker.then, None
+            if then is not None:
+                _do(*then)
             del actor  # an idle worker keeps nobody
 
 
 _TRIES: Final = 2
 """How often an actor may try to get over one failure: the first try may fail by chance."""
+
+def _do(call: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - nothing may end a worker
+        failed(error)
+
 
 _NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
 """The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
