@@ -24,6 +24,10 @@ CANCELLED_MAX: Final = 64
 """Cancelled calls that may lie about before they are swept out, however few are due."""
 
 
+_TRIES: Final = 2
+"""How often a call that is due is made: it may have failed by chance."""
+
+
 class Clock(Protocol):
     """Where time and chance come from. Thread-safe."""
 
@@ -144,8 +148,14 @@ class Timers:
 
 
 def _make(call: Callable[[], None]) -> None:
-    """Make a call that is due; one that raises all the same does not stop the others."""
-    try:
-        call()
-    except BaseException:
-        logger.exception("a call that was due failed")
+    """Make a call that is due; one that raises does not stop the others, and is made again.
+
+    It tells an actor something, which may be heard twice and not lost.
+    """
+    for _ in range(_TRIES):
+        try:
+            call()
+        except BaseException:
+            logger.exception("a call that was due failed")
+        else:
+            return

@@ -152,6 +152,12 @@ class CoroutineRun(RunBase):
             self._end(Stopped())  # no loop to run on: its inputs wait, uncounted
 
     def _begin(self) -> None:
+        try:
+            self._begin_task()
+        except BaseException as error:  # noqa: BLE001 - nobody else would say how it ended
+            self.lost(error)
+
+    def _begin_task(self) -> None:
         self._task = self._loop.begin(self._outcome())
         self._task.add_done_callback(self._done)
         if self._told.is_set():  # before there was a task
@@ -160,10 +166,14 @@ class CoroutineRun(RunBase):
     def _done(self, task: asyncio.Task[Ending]) -> None:
         """Say how it ended, one that was cancelled before its first step included."""
         self._task = None
-        if task.cancelled():
-            self._end(ending_of(asyncio.CancelledError(), cancelled=self.cancelled.is_set()))
-        else:
-            self._end(task.result())
+        try:
+            if task.cancelled():
+                cancelled = asyncio.CancelledError()
+                self._end(ending_of(cancelled, cancelled=self.cancelled.is_set()))
+            else:
+                self._end(task.result())
+        except BaseException as error:  # noqa: BLE001 - nobody else would say how it ended
+            self.lost(error)
 
     async def _outcome(self) -> Ending:
         self._link.carried()

@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count, islice
 from typing import Any, Final, Self, cast
 
@@ -114,9 +115,7 @@ class ActorPool:
         thread = threading.current_thread()
         return thread if isinstance(thread, _Worker) and thread.pool is self else None
 
-    def after_turn(
-        self, call: Callable[[], None], failed: Callable[[BaseException], None]
-    ) -> bool:
+    def after_turn(self, call: Callable[[], None], failed: Callable[[BaseException], None]) -> bool:
         """Have this thread make a call after the turn it is in; ``failed`` is told what it raises.
 
         False when it is no worker in a turn, or has other work: somebody else is to do it.
@@ -134,28 +133,30 @@ class ActorPool:
         if not isinstance(worker, _Worker):
             raise TypeError("workers alone run actors")
         serve_here()
-        while (actor := self._ready.get()) is not None:
-            try:
-                worker.actor = actor
-                actor.take_turn()
-            except BaseException:  # nothing may end a worker
-                logger.exception("a turn of %s broke off", type(actor).__name__)
-                actor.take_up_again()
-            worker.actor, then, worker.then = None, worker.then, None
-            if then is not None:
-                _do(*then)
-            del actor  # an idle worker keeps nobody
+        self._ready.serve(partial(self._turn_of, worker), partial(self._broke_off, worker))
+
+    def _turn_of(self, worker: _Worker, actor: PooledActor) -> None:
+        worker.actor = actor
+        actor.take_turn()
+        worker.actor = None
+        if worker.then is not None:
+            worker.then[0]()
+            worker.then = None
+
+    def _broke_off(self, worker: _Worker, actor: PooledActor, error: BaseException) -> None:
+        """A turn failed outside of any message, or what came after it did."""
+        logger.error("a turn of %s broke off", type(actor).__name__, exc_info=error)
+        worker.actor, in_turn, then, worker.then = None, worker.actor, worker.then, None
+        if in_turn is not None:
+            actor.take_up_again(error)
+        elif then is None:
+            self.schedule(actor)  # it has not had its turn
+        if then is not None:
+            then[1](error)
 
 
 _TRIES: Final = 2
 """How often an actor may try to get over one failure: the first try may fail by chance."""
-
-def _do(call: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
-    try:
-        call()
-    except BaseException as error:  # noqa: BLE001 - nothing may end a worker
-        failed(error)
-
 
 _NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
 """The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
@@ -173,7 +174,7 @@ class _PooledInbox:
     ``threading.Event``, for which nobody waits here.
     """
 
-    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_state", "_stopped")
+    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_state", "_stopped", "in_hand")
 
     def __init__(self) -> None:
         self._mail = _NO_MAIL
@@ -183,6 +184,7 @@ class _PooledInbox:
         self._stopped = False
         self._actor: PooledActor | None = None
         self._pool: ActorPool | None = None
+        self.in_hand: Any = None  # what the actor is handling
 
     def is_set(self) -> bool:
         return self._stopped
@@ -244,13 +246,15 @@ class _PooledInbox:
     def break_turn(self) -> None:
         """The turn is over, and there may be mail: it is to be scheduled."""
         with self._lock:
-            self._state = _DUE
+            self._state, self.in_hand = _DUE, None
 
     def next_or_rest(self) -> Any | None:
         """The next message; None puts the mailbox to rest until there is mail again."""
         with self._lock:
             if self._mail:
-                return self._mail.popleft()
+                self.in_hand = self._mail.popleft()
+                return self.in_hand
+            self.in_hand = None
             self._mail = _NO_MAIL
             self._state = _REST
             return None
@@ -337,11 +341,18 @@ class PooledActor(pykka.Actor):
         inbox.break_turn()
         self._pool.schedule(self)
 
-    def take_up_again(self) -> None:
-        """A turn broke off: whatever is left of its mail has another."""
-        if not self.actor_stopped.is_set():
-            self._inbox.break_turn()
-            self._pool.schedule(self)
+    def take_up_again(self, error: BaseException) -> None:
+        """A turn broke off: what was in hand has failed, what is left has another turn."""
+        inbox = self._inbox
+        envelope, inbox.in_hand = inbox.in_hand, None
+        if self.actor_stopped.is_set():
+            for left in inbox.close():
+                self.refuse(left)
+            return
+        if envelope is not None:
+            self._failed(envelope, error)
+        inbox.break_turn()
+        self._pool.schedule(self)
 
     def _prepare(self, mail: Sequence[Any]) -> None:
         try:
@@ -353,21 +364,22 @@ class PooledActor(pykka.Actor):
         try:
             response = self._handle_receive(envelope.message)
         except BaseException as error:  # noqa: BLE001 - nothing may end a worker
-            if envelope.reply_to is not None:
-                envelope.reply_to.set_exception((type(error), error, error.__traceback__))
-            else:
-                self._failed(envelope.message, error)
+            self._failed(envelope, error)
             return
         if envelope.reply_to is not None:
             envelope.reply_to.set(response)
 
-    def _failed(self, message: Any, error: BaseException) -> None:
+    def _failed(self, envelope: Any, error: BaseException) -> None:
+        if envelope.reply_to is not None:
+            envelope.reply_to.set_exception((type(error), error, error.__traceback__))
+            return
         for _ in range(_TRIES):
             try:
-                return self.on_message_failed(message, error)
+                self.on_message_failed(envelope.message, error)
             except BaseException:
                 logger.exception("%s could not get over a failure", type(self).__name__)
-        return None
+            else:
+                return
 
     def _stop(self) -> None:
         self.actor_stopped.set()

@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 SHARES_OF_THE_FREE: Final = 4
 """Calls one runtime may have in flight for each that is free: alone, four fifths of all."""
 
+_TRIES: Final = 2
+"""How often a future is settled: what fails is nearly always a callback, when it is settled."""
+
 T = TypeVar("T")
 
 
@@ -212,12 +215,15 @@ class Handle(Awaited[CompletionOutcome], CompletionHandle):
 
 def settle(set_outcome: Callable[[T], None], outcome: T) -> None:
     """Settle a future. What its host's callbacks raise, SystemExit even, harms nobody else."""
-    try:
-        set_outcome(outcome)
-    except InvalidStateError:
-        return  # somebody else was first
-    except BaseException:
-        logger.exception("a callback of the host failed")
+    for _ in range(_TRIES):
+        try:
+            set_outcome(outcome)
+        except InvalidStateError:
+            return  # somebody else was first, or the first try was
+        except BaseException:
+            logger.exception("a callback of the host failed")
+        else:
+            return
 
 
 def as_control_plane_error(error: BaseException) -> BaseException:

@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+_Task = tuple[Callable[[], object], Callable[[BaseException], object] | None]
+"""What is to be done, and who is told if it breaks off."""
+
+
 class RunSlots:
     """A bounded number of slots, handed on in the order they were asked for. Thread-safe.
 
@@ -95,17 +99,20 @@ class RunThreads:
 
     def __init__(self, home: Home | None = None) -> None:
         self._home = home or Home()
-        self._tasks: WorkQueue[Callable[[], object]] = WorkQueue(self._one_more)
+        self._tasks: WorkQueue[_Task] = WorkQueue(self._one_more)
         self._numbers = itertools.count(1)
         self._stopped = False
 
-    def start(self, task: Callable[[], object]) -> None:
-        """Run ``task``, which must not raise, on a thread of its own; never once stopped.
+    def start(
+        self, task: Callable[[], object], lost: Callable[[BaseException], object] | None = None
+    ) -> None:
+        """Run ``task`` on a thread of its own; never once stopped.
 
-        Raises RuntimeError when a new thread cannot be had.
+        It is not to raise: what it raises all the same is logged, and ``lost`` is called with
+        it. Raises RuntimeError when a new thread cannot be had.
         """
         if not self._stopped:
-            self._tasks.put(task)
+            self._tasks.put((task, lost))
 
     def outcome_of(self, work: Callable[[], T]) -> Future[T]:
         """What ``work`` gives or raises on a thread of its own; unlike a run it may raise."""
@@ -120,18 +127,20 @@ class RunThreads:
 
     def _one_more(self) -> None:
         name = f"meerkat-run-{next(self._numbers)}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        serve = partial(self._tasks.serve, self._do, _lost)
+        threading.Thread(target=serve, name=name, daemon=True).start()
 
-    def _work(self) -> None:
-        self._tasks.arrived()
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except BaseException:  # it must not raise; a thread less would help nobody
-                logger.exception("a task of the run threads failed")
-            del task  # nothing of it is kept until the next one comes
-            if self._home.left:  # host code has forked here, and this is the child
-                return
+    def _do(self, work: _Task) -> bool:
+        task, _ = work
+        task()
+        return not self._home.left  # or host code has forked here, and this is the child
+
+
+def _lost(work: _Task, error: BaseException) -> None:
+    _, lost = work
+    logger.error("a task of the run threads failed", exc_info=error)
+    if lost is not None:
+        lost(error)
 
 
 def _settle(outcome: Future[T], work: Callable[[], T]) -> None:

@@ -18,6 +18,7 @@ from actors.attention import Attention
 from actors.executors import (
     Ending,
     Executor,
+    Failed,
     SessionUnreadable,
     bounded,
     ending_of,
@@ -172,6 +173,10 @@ class RunBase(ABC):
         refuse_deadlock("commit")
         self._link.signs()
         self.attention.refuse_over()
+
+    def lost(self, error: BaseException) -> None:
+        """The run broke off outside of its executor: a defect, and an end like another."""
+        self._end(Failed(f"the run broke off: {type(error).__name__}", recoverable=True))
 
     def _end(self, ending: Ending) -> None:
         self.attention.end()

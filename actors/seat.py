@@ -114,7 +114,7 @@ class Seat:
             if isinstance(run, CoroutineRun):
                 run.start()
             else:
-                system.threads.start(run.perform)
+                system.threads.start(run.perform, run.lost)
         except RuntimeError as error:  # no thread to be had
             link.ended(Failed(f"the run could not be started: {error}", recoverable=True))
 

@@ -94,9 +94,9 @@ class ThreadedActor(PooledActor, pykka.ThreadingActor):
             while not self.actor_stopped.is_set() and self.turns.get() is not None:
                 try:
                     self.take_turn()
-                except BaseException:  # nothing may end the thread but the actor's end
+                except BaseException as error:  # nothing may end the thread but its actor's end
                     logger.exception("a turn of %s broke off", type(self).__name__)
-                    self.take_up_again()
+                    self.take_up_again(error)
         self._threads.end(self)
         self.over.set()
 

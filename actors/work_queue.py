@@ -74,16 +74,40 @@ class WorkQueue(Generic[T]):
         with self._lock:
             self._one_comes = False
 
+    def serve(self, do: Callable[[T], object], lost: Callable[[T, BaseException], object]) -> None:
+        """Do work until the queue is closed and empty, or ``do`` says False.
+
+        ``lost`` is told what work broke off, and by what.
+        """
+        hand: list[T] = []
+        self.arrived()
+        while True:
+            try:
+                hand.clear()  # an idle thread keeps nothing
+                if not self._take(hand):
+                    return
+                if do(hand[0]) is False:
+                    return
+            except BaseException as error:  # noqa: BLE001 - a thread less would help nobody
+                self._one_comes = False  # should it have been this one
+                for work in hand:
+                    lost(work, error)
+
     def get(self) -> T | None:
         """The next work, once there is some; None when the queue is closed and empty."""
+        hand: list[T] = []
+        return hand[0] if self._take(hand) else None
+
+    def _take(self, hand: list[T]) -> bool:
+        """Have the next work in hand, from the moment it is in the queue no more."""
         while True:
             with self._lock:
                 if self._work:
-                    work = self._work.popleft()
+                    hand.append(self._work.popleft())
                     call = self._whom_to_call() if self._work else None
                     break
                 if self._closed:
-                    return None
+                    return False
                 bell = threading.Lock()
                 bell.acquire()
                 self._asleep.append(bell)
@@ -91,7 +115,7 @@ class WorkQueue(Generic[T]):
             self.arrived()
         if call is not None:
             self._call(call)
-        return work
+        return True
 
     def _whom_to_call(self) -> Callable[[], object] | None:
         """How to get one more thread to work, unless one is on its way. The lock is held.
@@ -111,7 +135,7 @@ class WorkQueue(Generic[T]):
     def _call(self, call: Callable[[], object]) -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001 - no thread to be had: who is there does what waits
+        except BaseException:  # noqa: BLE001 - no thread to be had: who is there does what waits
             self.arrived()
 
     def close(self) -> None:

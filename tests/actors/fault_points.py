@@ -1,7 +1,9 @@
 """Fault points: raise at a chosen line of our own code, once, on whichever thread comes there.
 
 The interpreter's trace function is asked at every line of the modules that are watched; the
-code under test knows nothing of it.
+code under test knows nothing of it. A line is where its first instruction is: the second time
+that a ``with`` is traced its lock is about to be given back, and an error there would keep it,
+which is a flaw of tracing and nothing that happens by itself.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import actors
@@ -20,6 +23,20 @@ Point = tuple[str, int]
 """A module of actors, and a line in it."""
 
 FOLDER = str(Path(actors.__file__).parent)
+
+
+@cache
+def _starts(code: CodeType) -> frozenset[int]:
+    """Where each line of a function begins, as an offset into its instructions."""
+    first: dict[int, int] = {}
+    for start, _end, line in code.co_lines():
+        if line is not None:
+            first.setdefault(line, start)
+    return frozenset(first.values())
+
+
+def _is_at_its_start(frame: FrameType) -> bool:
+    return frame.f_lasti in _starts(frame.f_code)
 
 
 class FaultPoints:
@@ -61,7 +78,7 @@ class FaultPoints:
         return self._line
 
     def _line(self, frame: FrameType, event: str, _arg: object) -> Any:
-        if event == "line" and self.armed:
+        if event == "line" and self.armed and _is_at_its_start(frame):
             point = (self._names[frame.f_code.co_filename], frame.f_lineno)
             if self._at is None:
                 self.reached[point] = self.reached.get(point, 0) + 1

@@ -59,7 +59,7 @@ def test_a_batch_that_comes_as_a_worker_ends_its_turn_as_writer_has_one_writer()
     writers: list[Callable[[], None]] = []
     landed: list[str] = []
 
-    def after_turn(call: Callable[[], None]) -> bool:
+    def after_turn(call: Callable[[], None], _failed: object) -> bool:
         writers.append(call)
         return True
 
@@ -83,7 +83,7 @@ def test_a_stop_commits_what_another_writer_was_to_commit() -> None:
     landed: list[str] = []
     writers: list[Callable[[], None]] = []
 
-    def after_turn(call: Callable[[], None]) -> bool:
+    def after_turn(call: Callable[[], None], _failed: object) -> bool:
         writers.append(call)
         return True
 

@@ -14,6 +14,10 @@ from plane_builders import WAIT_S
 from actors.pool import MESSAGES_PER_TURN, ActorPool, PooledActor, on_worker
 
 
+def nothing(_error: BaseException) -> None:
+    """Nobody is told."""
+
+
 class Doer(PooledActor):
     """Calls what it is told, and notes what it was shown before a turn."""
 
@@ -122,7 +126,7 @@ class AfterTurn:
         self.threads: SimpleQueue[str] = SimpleQueue()
 
     def ask(self) -> bool:
-        self.granted.append(self._pool.after_turn(self.called))
+        self.granted.append(self._pool.after_turn(self.called, nothing))
         return self.granted[-1]
 
     def called(self) -> None:
@@ -134,7 +138,7 @@ def test_a_worker_makes_a_call_after_its_turn(pool: ActorPool) -> None:
     steps: SimpleQueue[str] = SimpleQueue()
 
     def in_turn() -> None:
-        assert pool.after_turn(lambda: steps.put("after"))
+        assert pool.after_turn(lambda: steps.put("after"), nothing)
         steps.put("in turn")
 
     actor.actor_ref.tell(in_turn)
@@ -192,7 +196,7 @@ def test_a_call_after_a_turn_is_in_no_turn(pool: ActorPool) -> None:
     def after() -> None:
         seen.put((on_worker(), asked.ask()))
 
-    done_by(actor, lambda: pool.after_turn(after))
+    done_by(actor, lambda: pool.after_turn(after, nothing))
     assert seen.get(timeout=WAIT_S) == (True, False)
 
 
@@ -210,7 +214,7 @@ def test_an_actor_that_ends_in_its_turn_keeps_its_call(pool: ActorPool) -> None:
 def test_a_stop_waits_for_a_call() -> None:
     pool, hold = ActorPool(1), Hold()
     pool.start()
-    done_by(doer(pool), lambda: pool.after_turn(hold))
+    done_by(doer(pool), lambda: pool.after_turn(hold, nothing))
     assert hold.held.wait(WAIT_S)
     assert not pool.stop(0.001)
     hold.let_go()
@@ -235,7 +239,7 @@ def test_what_a_call_brings_is_for_the_thread_that_made_it() -> None:
         assert len(pool._ready._asleep) == 1
 
     for _ in range(20):
-        done_by(actor, lambda: pool.after_turn(after))
+        done_by(actor, lambda: pool.after_turn(after, nothing))
         mine, its = seen.get(timeout=WAIT_S), seen.get(timeout=WAIT_S)
         assert mine == its
     assert pool.stop(WAIT_S)
@@ -266,6 +270,6 @@ def test_two_pieces_that_a_call_brings_are_for_two_threads() -> None:
         for actor in actors:
             actor.actor_ref.tell(lambda: met.wait(WAIT_S))
 
-    done_by(doer(pool), lambda: pool.after_turn(after))
+    done_by(doer(pool), lambda: pool.after_turn(after, nothing))
     met.wait(WAIT_S)
     assert pool.stop(WAIT_S)

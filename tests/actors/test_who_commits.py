@@ -20,6 +20,8 @@ from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, Sto
 from meerkat.store import Batch
 
 Said = list[StoreError | None]
+Failed = Callable[[BaseException], None]
+AfterTurn = Callable[[Callable[[], None], Failed], bool]
 
 
 class Disk:
@@ -77,16 +79,20 @@ class Worker:
 
     def __init__(self) -> None:
         self.free = True
-        self.promised: list[Callable[[], None]] = []
+        self.promised: list[tuple[Callable[[], None], Failed]] = []
 
-    def after_turn(self, call: Callable[[], None]) -> bool:
+    def after_turn(self, call: Callable[[], None], failed: Failed) -> bool:
         if self.free:
-            self.promised.append(call)
+            self.promised.append((call, failed))
         return self.free
 
     def ends_turn(self) -> None:
         while self.promised:
-            self.promised.pop()()
+            call, failed = self.promised.pop()
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - as a worker does
+                failed(error)
 
     def ends_turn_elsewhere(self) -> threading.Thread:
         thread = threading.Thread(target=self.ends_turn)
@@ -109,7 +115,7 @@ def worker() -> Worker:
     return Worker()
 
 
-def journal_on(disk: Any, after_turn: Callable[[Callable[[], None]], bool]) -> Journal:
+def journal_on(disk: Any, after_turn: AfterTurn) -> Journal:
     journal = Journal(disk, after_turn, monotonic, lambda _error: journal.resume())
     journal.start()
     return journal
@@ -293,7 +299,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_a_stop_between_a_batch_and_its_wake_up_leaves_it_answered(
     gate: threading.Event, disk: Disk, desk: Desk
 ) -> None:
-    journal = journal_on(disk, lambda _call: journal.stop(0))
+    journal = journal_on(disk, lambda _call, _failed: journal.stop(0))
     desk.bring(journal, 1)
     gate.set()
     assert desk.take(1) == {1: None}
