@@ -124,18 +124,25 @@ class Timers:
 
     def _work(self) -> None:
         serve_here()
-        while True:
-            with self._changed:
-                while not self._stopped and not self._is_due():
-                    self._changed.wait(self._wait_s())
-                if self._stopped:
-                    return
-                _, _, timer = heapq.heappop(self._due)
-                call, timer.call = timer.call, None
-                self._cancelled -= call is None
-            if call is not None:
-                _make(call)
-            del call  # nothing of it is kept until the next one is due
+        while not self._stopped:
+            try:
+                self._make_next()
+            except BaseException:  # a clock of the host's, say: the next one is due all the same
+                logger.exception("the timers failed")
+
+    def _make_next(self) -> None:
+        """Wait until a call is due, and make it. It is due until it was made, or cancelled."""
+        with self._changed:
+            while not self._stopped and not self._is_due():
+                self._changed.wait(self._wait_s())
+            if self._stopped:
+                return
+            entry = self._due[0]
+            call, entry[2].call = entry[2].call, None
+            heapq.heappop(self._due)
+            self._cancelled -= call is None
+        if call is not None:
+            _make(call)
 
     def _is_due(self) -> bool:
         return bool(self._due) and self._due[0][0] <= self._clock.monotonic()

@@ -16,6 +16,7 @@ from meerkat import kernel
 from meerkat.input_lifecycle import InputState
 from meerkat.outcomes import TerminationReason, completion_of, terminated
 from meerkat.policy import Signal
+from meerkat.reports import DestroyReport
 
 if TYPE_CHECKING:
     from actors.driver import DriverActor
@@ -56,10 +57,13 @@ def _let_step_out(driver: DriverActor, step: Step) -> None:
         _LET_OUT[type(effect)](driver, effect)
     for state in transition.states:
         _end_handles(driver, state)
+    if isinstance(transition.reply, DestroyReport):
+        _tell_end(driver, TerminationReason.DESTROYED)
 
 
-_ENDINGS: Final = frozenset({TerminationReason.DESTROYED, TerminationReason.UNREGISTERED})
-"""What a runtime does not come back from, as it was."""
+def _tell_end(driver: DriverActor, reason: TerminationReason) -> None:
+    """The runtime does not come back, or not as it was."""
+    driver.system.watchers.tell(driver.runtime_id, NoticeKind.ENDED, str(reason))
 
 
 def _end_handles(driver: DriverActor, state: InputState) -> None:
@@ -86,8 +90,7 @@ def _retry_lane(driver: DriverActor, effect: kernel.RetryLane) -> None:
 
 def _end_runtime(driver: DriverActor, effect: kernel.RuntimeEnded) -> None:
     driver.system.completions.end_runtime(driver.runtime_id, terminated(effect.reason))
-    if effect.reason in _ENDINGS:
-        driver.system.watchers.tell(driver.runtime_id, NoticeKind.ENDED, str(effect.reason))
+    _tell_end(driver, effect.reason)
 
 
 def _signal(driver: DriverActor, effect: kernel.Signalled) -> None:
