@@ -25,6 +25,8 @@ from meerkat.store import SqliteStore
 PATIENCE_S = 30.0
 STATUS = {signal.SIGINT: {-signal.SIGINT}, signal.SIGTERM: {143, -signal.SIGTERM}}
 """How a child ends: between two blocks SIGTERM has its default action."""
+CAUGHT = "a control plane was not stopped"
+"""Said at the interpreter's end of one whose start was interrupted just before."""
 
 
 def agent(_context: RunContext, primitive: object) -> RunOutput:
@@ -87,20 +89,21 @@ def fault(folder: Path, chance: random.Random) -> str:
         os.write(write, b"begun\n")
         work(path, write)
     os.close(write)
-    with os.fdopen(read) as said:
-        said.readline()
+    with os.fdopen(read) as told:
+        told.readline()
         if number == signal.SIGTERM:
-            said.readline()  # before the block it ends the process at once, as ever
+            told.readline()  # before the block it ends the process at once, as ever
         time.sleep(chance.random() * 0.06)
         os.kill(child, number)
         status = ended(child)
-        keys = [line.strip() for line in said if line != "begun\n" and line.endswith("\n")]
+        keys = [line.strip() for line in told if line != "begun\n" and line.endswith("\n")]
     text = errors.read_text()
     if status is None:
         return f"{number.name}: it did not end\n{text}"
     if status not in STATUS[number]:
         return f"{number.name}: it ended with {status}\n{text}"
-    last = text.splitlines()[-1:]
+    said = [line for line in text.splitlines() if not line.startswith(CAUGHT)]
+    last = said[-1:]
     if last not in ([], ["KeyboardInterrupt"]) or "ERROR" in text or "WARNING" in text:
         return f"{number.name}: it complained\n{text}"
     child = os.fork()

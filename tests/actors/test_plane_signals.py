@@ -42,7 +42,8 @@ def agent(context, primitive):
     return RunOutput(append=[])
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\\n")
+    sys.stdout.flush()
 
 def plane_at(path, kind=ControlPlane):
     return kind(SqliteStore(path), agent, grace_s=0.2)
@@ -111,7 +112,7 @@ finally:
     host.hear("waiting")
     status, out, err = host.end(signal.SIGTERM)
     assert (status, err) == (143, "")
-    assert "runs_ended=1" in out
+    assert "runs_left=0" in out
     assert "store_closed=True" in out
     host.store_opens()
 
