@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from actors.light import LightCondition
 from actors.pool import serve_here
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Timers:
         self._due: list[tuple[float, int, Timer]] = []
         self._cancelled = 0
         self._order = itertools.count()
-        self._changed = threading.Condition()
+        self._changed = LightCondition()
         self._stopped = False
         self._thread: threading.Thread | None = None
 
@@ -93,11 +94,10 @@ class Timers:
             due = self._clock.monotonic() + delay_s
             heapq.heappush(self._due, (due, next(self._order), timer))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="meerkat-timers", daemon=True
-                )
-                self._thread.start()
-            self._changed.notify()
+                thread = threading.Thread(target=self._work, name="meerkat-timers", daemon=True)
+                thread.start()  # first: a signal may come in between, and one too many does no harm
+                self._thread = thread
+            self._changed.notify_all()
         return timer
 
     def cancel(self, timer: Timer) -> None:
@@ -117,7 +117,7 @@ class Timers:
         with self._changed:
             self._stopped = True
             self._due.clear()
-            self._changed.notify()
+            self._changed.notify_all()
             thread = self._thread
         if thread is not None:
             thread.join(timeout_s)
