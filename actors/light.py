@@ -14,7 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+LOOK_UP_S: Final = 0.5
+"""How long the main thread may not notice a signal that came just before it waited."""
 
 T = TypeVar("T")
 
@@ -39,7 +42,20 @@ class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
         return threading.Condition.wait(self, timeout)  # type: ignore[arg-type]
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait until the predicate holds; says whether it does."""
+        """Wait until the predicate holds; says whether it does.
+
+        The main thread looks up now and then: a signal that comes when it is about to wait,
+        and does not wait yet, is handled by the interpreter once the wait is over.
+        """
+        left = timeout
+        if threading.current_thread() is threading.main_thread():
+            while left is None or left > LOOK_UP_S:
+                if self._waited_for(predicate, LOOK_UP_S):
+                    return True
+                left = None if left is None else left - LOOK_UP_S
+        return self._waited_for(predicate, left)
+
+    def _waited_for(self, predicate: Callable[[], bool], timeout: float | None) -> bool:
         return threading.Condition.wait_for(self, predicate, timeout)  # type: ignore[arg-type]
 
     def notify_all(self) -> None:

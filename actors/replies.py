@@ -123,9 +123,7 @@ class Awaited(LightFuture[T], Generic[T]):
 
     def _wait_for(self, timeout_s: float | None) -> bool:
         with self._condition:
-            if not self._settled():
-                self._condition.wait(timeout_s)  # it is notified once, when it is settled
-            return self._settled()
+            return self._condition.wait_for(self._settled, timeout_s)
 
     def _waits_here(self) -> Waits | None:
         """Its waits. In a forked child: raise, unless it is settled; then its lock is nobody's."""

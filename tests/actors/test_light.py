@@ -288,6 +288,14 @@ def test_who_waits_for_a_condition_waits_until_it_holds() -> None:
         assert condition.wait_for(lambda: True, 0)
 
 
+@pytest.mark.parametrize("timeout", [None, WAIT_S])
+def test_the_main_thread_looks_up_by_itself(timeout: float | None) -> None:
+    """A signal that comes just before it waits wakes nobody, and is handled when it looks up."""
+    condition, looks = LightCondition(), iter([False, False, True])
+    with condition:
+        assert condition.wait_for(lambda: next(looks), timeout)
+
+
 def test_no_signal_comes_between_taking_the_lock_and_being_about_to_give_it_back() -> None:
     """The interpreter takes it and gives it back; a method in Python would be interrupted."""
     for name in ("__enter__", "__exit__"):

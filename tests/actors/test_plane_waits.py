@@ -231,8 +231,8 @@ def test_a_run_is_never_told_of_its_own_inputs(open_plane: OpenPlane, puppet: Pu
     system = system_of(plane)
     start = system.threads.start
 
-    def start_and_let_it_look(task: Callable[[], None]) -> None:
-        start(task)
+    def start_and_let_it_look(task: Callable[[], None], *lost: Any) -> None:
+        start(task, *lost)
         reasons.put(puppet.next_run().does(look))
 
     system.threads.start = start_and_let_it_look
