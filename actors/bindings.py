@@ -297,10 +297,17 @@ class BindingsTable:
     def end_owner(
         self, bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]
     ) -> None:
-        """Have a registry's operations ended, on a thread of its own; then call ``ended``."""
+        """Have a registry's operations ended, on a thread of its own; then call ``ended``.
+
+        Where no thread is to be had they are left to the stop.
+        """
         with self._lock:
             self._ending.append(bindings)
-        self._threads.start(partial(self._terminate, bindings, reason, ended))
+        try:
+            self._threads.start(partial(self._terminate, bindings, reason, ended))
+        except RuntimeError:
+            logger.exception("the operations of epoch %s are not ended yet", bindings.epoch_id)
+            ended()
 
     def _terminate(
         self, bindings: SessionRuntimeBindings, reason: str, ended: Callable[[], None]

@@ -11,12 +11,13 @@ Each step here may be taken again: a failure in the middle of it is a failure li
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
 from actors import messages as m
 from actors.executors import bounded
+from actors.replies import Reply
 from actors.restarts import RestartCount, Strategy
 from actors.ticket import Ticket
 from actors.watching import NoticeKind
@@ -103,7 +104,12 @@ def _answer_stranded(driver: DriverActor, error: MeerkatError) -> None:
     for ticket in driver.tickets():
         ticket.fail(said)
     driver.drop_tickets()
-    driver.unregistering = tuple(each for each in driver.unregistering if not each.done())
+    driver.unregistering = _unanswered(driver.unregistering)
+    driver.stopping = _unanswered(driver.stopping)
+
+
+def _unanswered(replies: tuple[Reply[Any], ...]) -> tuple[Reply[Any], ...]:
+    return tuple(each for each in replies if not each.done())
 
 
 def _goes_on(driver: DriverActor, error: MeerkatError) -> bool:

@@ -99,8 +99,9 @@ class DriverLink:
 
     def leaving(self) -> None:
         """The run has learned that it is to end: its grace begins, once."""
-        if self._run is not None:
-            self._system.waits.run_leaves(self._run)
+        run = self._run  # which may end just now
+        if run is not None:
+            self._system.waits.run_leaves(run)
         if self._grace is None:
             overdue = m.RunOverdue(self._run_id)
             self._grace = self._system.timers.after(

@@ -78,12 +78,17 @@ class Waits:
 
     def run_begins(self, run: WaitingRun) -> None:
         """A run is in hand: what is behind it waits for its end."""
-        self._in_hand[run.runtime_id] = run
+        with self._lock:
+            self._in_hand[run.runtime_id] = run
 
     def run_leaves(self, run: WaitingRun) -> None:
-        """A run is over, or has its grace: its runtime goes on without it. Idempotent."""
-        if self._in_hand.get(run.runtime_id) is run:
-            del self._in_hand[run.runtime_id]
+        """A run is over, or has its grace: its runtime goes on without it. Idempotent.
+
+        Its thread says so and its driver does, and both may at once.
+        """
+        with self._lock:
+            if self._in_hand.get(run.runtime_id) is run:
+                del self._in_hand[run.runtime_id]
 
     @contextmanager
     def performing(self, run: WaitingRun) -> Iterator[None]:

@@ -27,7 +27,7 @@ from plane_stores import FrozenDisk
 from actors import ControlPlane
 from meerkat import OperationId, RunContext
 from meerkat.errors import CallTimedOut, WouldDeadlock
-from meerkat.identifiers import LogicalRuntimeId
+from meerkat.identifiers import LogicalRuntimeId, RunId
 from meerkat.operations import OperationKind
 from meerkat.outcomes import CompletionHandle, CompletionKind
 from meerkat.store import MemoryStore
@@ -481,3 +481,29 @@ def test_nothing_is_kept_of_waits_that_are_over(plane: ControlPlane, puppet: Pup
     assert not noted._waiting
     assert not noted._of_run
     until(lambda: not noted._here and not noted._in_hand)
+
+
+class LeavesTwice:
+    """A run of which its driver says that it leaves, in the middle of its own saying so."""
+
+    run_id, cancelled = RunId.new(), threading.Event()
+
+    def __init__(self, says_so: Callable[[], object]) -> None:
+        self._driver = threading.Thread(target=says_so)
+        self._looks = 0
+
+    @property
+    def runtime_id(self) -> LogicalRuntimeId:
+        self._looks += 1
+        if self._looks == 3:  # it begins, it is found, it is taken out
+            self._driver.start()
+            self._driver.join(0.05)  # as far as it gets
+        return LogicalRuntimeId("a")
+
+
+def test_a_run_that_ends_while_it_is_told_to_ends_once(plane: ControlPlane) -> None:
+    scene = system_of(plane).waits
+    run = LeavesTwice(lambda: scene.run_leaves(run))
+    scene.run_begins(run)
+    scene.run_leaves(run)
+    assert scene.run_of(LogicalRuntimeId("a")) is None
