@@ -341,7 +341,7 @@ class ShutDown:
 
 @frozen
 class JournalFailed:
-    """The journal's writer has failed; nothing is written until somebody has it go on."""
+    """The journal's writer has failed once too often: nobody writes any more."""
 
     error: BaseException
 

@@ -87,7 +87,7 @@ class RuntimeSupervisor(ContainedActor):
             case m.GiveSystem():
                 return self._system
             case m.JournalFailed(error=error):
-                self._restart_journal(error)
+                self._give_up(error)
             case m.ShutDown():
                 self._shut_down(message)
                 self.stop()  # by the same message: a signal cannot come between two
@@ -96,22 +96,27 @@ class RuntimeSupervisor(ContainedActor):
         return None
 
     def _journal_failed(self, error: BaseException) -> None:
-        """The journal's writer has failed, on whichever thread that was."""
-        with suppress(pykka.ActorDeadError):  # it is stopping, and the journal with it
-            self.actor_ref.tell(m.JournalFailed(error))
+        """Have the journal write again after a pause. On the thread that failed, one at a time.
 
-    def _restart_journal(self, error: BaseException) -> None:
-        """Have it write again after a pause; one failure too many is the supervisor's own."""
+        This actor may be at its end, which waits for what is to be written, and hears nothing.
+        """
         system = self._system
         clock, rule = system.clock, system.restart.journal
         pause_s = self._journal_restarts.failed(clock.monotonic(), clock.jitter())
         if pause_s is None:
-            raise JournalGaveUp(
-                f"the journal failed more than {rule.intensity} times in {rule.period_s:g} s"
-            ) from error
+            with suppress(pykka.ActorDeadError):  # it is stopping, and the journal with it
+                self.actor_ref.tell(m.JournalFailed(error))
+            return
         system.timers.after(pause_s, system.journal.resume)
         if rule.strategy is Strategy.ONE_FOR_ALL:
             system.directory.tell_all(m.BeginAnew(f"the journal failed: {type(error).__name__}"))
+
+    def _give_up(self, error: BaseException) -> None:
+        """The journal failed once too often, which is a failure of our own."""
+        rule = self._system.restart.journal
+        raise JournalGaveUp(
+            f"the journal failed more than {rule.intensity} times in {rule.period_s:g} s"
+        ) from error
 
     def on_stop(self) -> None:
         """Stop everything in order, unless that has been done."""

@@ -64,6 +64,9 @@ class FaultyDisk(StoreProxy):
     def failed(self) -> bool:
         return self.commits >= self._fail_at
 
+    def fail_next(self) -> None:
+        self._fail_at = self.commits + 1
+
     def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
         self.commits += 1
         if self.commits != self._fail_at:

@@ -20,13 +20,14 @@ from plane_builders import (
     OpenPlane,
     Puppet,
     error_of,
+    logged,
     progress,
     prompt,
     result_of,
     system_of,
     tell,
 )
-from plane_stores import FrozenDisk
+from plane_stores import FaultyDisk, FrozenDisk
 
 from actors import ControlPlane, RestartPolicy, Restarts, ShutdownReport
 from actors import messages as m
@@ -353,3 +354,24 @@ def test_a_forked_process_is_told_so_and_stops_nothing(plane: ControlPlane) -> N
     assert plane.stop() == ShutdownReport()
     plane._life._home.left = False
     assert plane.executor_ready("a")
+
+
+def test_a_journal_that_fails_while_a_stop_waits_for_runs_writes_again(
+    open_plane: OpenPlane,
+) -> None:
+    puppet, disk = Puppet(), FaultyDisk(MemoryStore(), 0, RuntimeError("the writer broke"))
+    plane = open_plane(puppet, store=disk)
+    plane.register_many(["a", "b"])
+    handles, runs = [], []
+    for name in ("a", "b"):
+        handles.append(plane.submit(name, prompt()).completion)
+        runs.append(puppet.next_run())
+    with ThreadPoolExecutor() as threads, logged("the journal failed") as failed:
+        report = threads.submit(plane.stop, timeout=3 * WAIT_S)
+        begun(plane)
+        disk.fail_next()
+        runs[0].returns()
+        assert failed.wait(WAIT_S)
+        runs[1].returns()
+        assert result_of(handles[1]).kind is CompletionKind.COMPLETED
+        assert result_of(report).runtimes_unsettled == 0
