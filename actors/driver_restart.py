@@ -130,13 +130,13 @@ def _goes_on(driver: DriverActor, error: MeerkatError) -> bool:
 
 
 def _hand_back(driver: DriverActor) -> None:
-    """What came meanwhile comes again, in its order."""
+    """What came meanwhile comes again, in its order, before what came later."""
     while driver.stash:
-        driver.tell(driver.stash[0])
-        del driver.stash[0]
+        driver.handle_next(driver.stash[-1])
+        del driver.stash[-1]
     while driver.coming_back:
-        driver.tell(driver.coming_back[0])
-        driver.coming_back = driver.coming_back[1:]
+        driver.handle_next(driver.coming_back[-1])
+        driver.coming_back = driver.coming_back[:-1]
 
 
 # --- when, and how often ----------------------------------------------------------------

@@ -21,6 +21,7 @@ from itertools import count, islice
 from typing import Any, Final, Self, cast
 
 import pykka
+from attrs import frozen
 from pykka import ActorRef, ThreadingFuture
 
 from actors.work_queue import WorkQueue
@@ -221,6 +222,13 @@ class _PooledInbox:
         if closed and actor is not None:
             actor.refuse(item)
 
+    def put_first(self, item: Any) -> None:
+        """Put mail before all other. For the actor itself, in its turn."""
+        with self._lock:
+            if self._mail is _NO_MAIL:
+                self._mail = deque()
+            self._mail.appendleft(item)
+
     def get(self) -> Any:
         return self._mail.popleft()
 
@@ -278,6 +286,14 @@ class _PooledInbox:
             self._closed = True
             left, self._mail = list(self._mail), _NO_MAIL
             return left
+
+
+@frozen
+class _Again:
+    """A message that comes once more, as Pykka's envelopes hold it."""
+
+    message: Any
+    reply_to: None = None
 
 
 class PooledActor(pykka.Actor):
@@ -398,6 +414,10 @@ class PooledActor(pykka.Actor):
             self.actor_stopped.set()
             return True
         return False
+
+    def handle_next(self, message: Any) -> None:
+        """Handle a message before all that wait. For the actor itself, in its own turn."""
+        self._inbox.put_first(_Again(message))
 
     @property
     def has_mail(self) -> bool:

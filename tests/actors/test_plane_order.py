@@ -11,8 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plane_builders import Agent, Called, OpenPlane, decided, prompt, result_of, steered
+from plane_builders import (
+    WAIT_S,
+    Agent,
+    Called,
+    OpenPlane,
+    decided,
+    error_of,
+    prompt,
+    result_of,
+    steered,
+    tell,
+)
+from plane_stores import FrozenDisk
 
+from actors import messages as m
+from actors.replies import Reply
 from actors.seat import RUNS_IN_A_ROW
 from meerkat import LogicalRuntimeId, RunContext
 from meerkat.errors import ApplyFailed
@@ -148,3 +162,22 @@ def test_a_busy_runtime_makes_room_for_the_others(open_plane: OpenPlane) -> None
     for each in submitted:
         result_of(each.completion)
     assert agent.texts.index("b") == RUNS_IN_A_ROW
+
+
+def test_what_came_while_a_driver_could_not_go_on_comes_before_what_came_later(
+    open_plane: OpenPlane,
+) -> None:
+    disk = FrozenDisk(MemoryStore())
+    plane = open_plane(store=disk)
+    plane.register("a")
+    disk.freeze()
+    on_its_way, later = plane.submit("a", prompt()), []
+    assert disk.stuck.wait(WAIT_S)
+    on_its_way.accepted.add_done_callback(lambda _: later.append(plane.submit("a", prompt("2"))))
+    broken = tell(plane, "a", m.Query(lambda _memory, _store: 1 / 0, Reply()))
+    sooner = plane.submit("a", prompt("1"))
+    assert error_of(broken) is not None
+    disk.thaw()
+    result_of(sooner.accepted)
+    accepted = [result_of(each.accepted).input_id for each in (on_its_way, sooner, *later)]
+    assert plane.active_input_ids("a") == accepted
