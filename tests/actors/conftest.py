@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aio_builders import LOOPS, Main, OnLoop, performed
 from plane_builders import Agent, OpenPlane
+from restart_builders import Plant, planter
 
 from actors import ControlPlane, DriverThreads
 from meerkat.limits import Backoff
@@ -20,6 +21,7 @@ IN_BOTH_MODES = frozenset(
         "test_plane_callers",
         "test_plane_completions",
         "test_plane_continuation_orders",
+        "test_plane_driver_restarts",
         "test_plane_events",
         "test_plane_lifecycle",
         "test_plane_limits",
@@ -28,9 +30,11 @@ IN_BOTH_MODES = frozenset(
         "test_plane_passivation",
         "test_plane_passivation_races",
         "test_plane_retries",
+        "test_plane_set_aside",
         "test_plane_stopping",
         "test_plane_store_faults",
         "test_plane_unregister",
+        "test_plane_watch",
     }
 )
 """The tests that are run with pooled drivers, and with one thread for each."""
@@ -84,6 +88,12 @@ def on_loop(request: pytest.FixtureRequest) -> OnLoop:
         return performed(LOOPS[request.param], main)
 
     return perform
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """Plant a defect in drivers, for the rest of the test."""
+    return planter(monkeypatch)
 
 
 @pytest.fixture
