@@ -115,7 +115,7 @@ def assembled(
         bindings=BindingsTable(registries, threads),
         pruner=Pruner(settings.retention, means),
         sweep=_sweep(settings, directory, timers, clock),
-        watchers=Watchers(clock.now, home),
+        watchers=Watchers(clock.now, waits),
         dead_letters=dead_letters,
         restart=settings.restart_policy,
     )

@@ -42,6 +42,7 @@ ON: Final[Mapping[str, On]] = {
     "prepare_bindings": On.RETURN,
     "stop_runtime": On.HOST,
     "next_event": On.HOST,
+    "next_notice": On.HOST,
 }
 """What each call waits for; one that is not here is answered by the driver alone."""
 

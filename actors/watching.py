@@ -15,8 +15,8 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from actors.forks import Home
 from actors.light import LightCondition
+from actors.waits import Waits
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.outcomes import TerminationReason
 from meerkat.words import Word
@@ -75,15 +75,25 @@ class RuntimeWatch:
         return notice
 
     def next_within(self, timeout_s: float | None) -> RuntimeNotice | None:
-        """The next notice, or None when it is closed or ``timeout_s`` seconds have passed."""
+        """The next notice, or None when it is closed or ``timeout_s`` seconds have passed.
+
+        Where there is none yet, WouldDeadlock on a thread that has to bring it about.
+        """
         self._watchers.home.check()
         changed = self._watchers.changed
         with changed:
-            changed.wait_for(lambda: bool(self._ready) or self.closed, timeout_s)
+            if timeout_s != 0 and not self._has_something:
+                self._watchers.waits.refuse("next_notice", self.runtime_id)
+            changed.wait_for(lambda: self._has_something, timeout_s)
             return self._ready.popleft() if self._ready else None
+
+    @property
+    def _has_something(self) -> bool:
+        return bool(self._ready) or self.closed
 
     def next_ready(self) -> RuntimeNotice | None:
         """The next notice, or None when there is none just now. Waits for nothing."""
+        self._watchers.home.check()
         with self._watchers.changed:
             return self._ready.popleft() if self._ready else None
 
@@ -132,8 +142,9 @@ class RuntimeWatch:
 class Watchers:
     """The open watches of one control plane. Thread-safe."""
 
-    def __init__(self, now: Callable[[], datetime], home: Home) -> None:
-        self.home = home
+    def __init__(self, now: Callable[[], datetime], waits: Waits) -> None:
+        self.waits = waits
+        self.home = waits.home
         self.changed = LightCondition()
         self._now = now
         self.abandoned: deque[RuntimeWatch] = deque()

@@ -103,11 +103,12 @@ def test_subscriptions_and_watches_are_refused(plane: ControlPlane) -> None:
 
     def child() -> list[str]:
         said = [refusal(lambda each=each: next(each)) for each in (subscription, watch)]
+        said += [refusal(each.next_ready) for each in (subscription, watch)]
         for each in (subscription, watch):
             each.close()
         return said
 
-    assert in_child(child) == [FORKED] * 2
+    assert in_child(child) == [FORKED] * 4
     assert not subscription.closed
     assert not watch.closed
 

@@ -410,6 +410,24 @@ def test_what_is_refused_on_a_thread_of_ours_has_not_happened(
     assert plane.active_input_ids("b") == []
 
 
+@pytest.mark.parametrize("open_feed", [ControlPlane.subscribe, ControlPlane.watch])
+def test_nothing_is_read_where_it_would_have_to_be_brought_about(
+    plane: ControlPlane, open_feed: Callable[..., Any]
+) -> None:
+    feed, told = open_feed(plane, "a"), list[Any]()
+    over = threading.Event()
+
+    def ask() -> None:
+        with suppress_deadlock(told):
+            assert feed.next_within(0) is None
+            feed.next_within(WAIT_S)
+        over.set()
+
+    system_of(plane).timers.after(0.0, ask)
+    assert over.wait(WAIT_S)
+    assert [type(each) for each in told] == [WouldDeadlock]
+
+
 def test_a_store_that_calls_its_plane_is_refused(open_plane: OpenPlane) -> None:
     told: list[Any] = []
 

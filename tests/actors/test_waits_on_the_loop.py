@@ -23,6 +23,7 @@ REFUSED: dict[str, Deed] = {
     "stop_runtime": lambda plane: plane.stop_runtime("b"),
     "stop": lambda plane: plane.stop(),
     "next_event": lambda plane: next(plane.subscribe("b")),
+    "next_notice": lambda plane: next(plane.watch("b")),
 }
 """Calls that may wait for the loop."""
 
