@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 import pykka
@@ -76,7 +77,7 @@ class Journal:
         self._monotonic = monotonic
         self._failed = failed
         self._waiting: deque[Entry] = deque()
-        self._in_hand: list[list[Entry]] = []
+        self._in_hand: set[Entry] = set()
         self._lock = threading.Lock()
         self._awake = False
         self._closed = False
@@ -137,8 +138,7 @@ class Journal:
     def has(self, entry: Entry) -> bool:
         """Was it taken? Then it is told, once, what became of it."""
         with self._lock:
-            waits = entry in self._waiting or any(entry in group for group in self._in_hand)
-            return waits or entry.told
+            return entry in self._in_hand or entry in self._waiting or entry.told
 
     def _wake(self) -> None:
         try:
@@ -163,7 +163,6 @@ class Journal:
         """Commit the next group. False when nothing is left: there is no writer any more."""
         group: list[Entry] = []
         try:
-            self._in_hand.append(group)
             self._take(group)
             if group:
                 self._commit(group)
@@ -174,15 +173,16 @@ class Journal:
                 entry.tell(said)
             raise
         finally:
-            self._in_hand.remove(group)
+            self._in_hand.difference_update(group)
         with self._lock:  # a batch that comes now has a writer of its own
             self._awake = bool(self._waiting)
             return self._awake
 
     def _take(self, group: list[Entry]) -> None:
         with self._lock:
-            while self._waiting and len(group) < BATCHES_A_GROUP:
-                group.append(self._waiting.popleft())
+            taken = list(islice(self._waiting, BATCHES_A_GROUP))
+            self._in_hand.update(taken)  # first, so that each is somewhere
+            group.extend(self._waiting.popleft() for _ in taken)
 
     def _commit(self, group: list[Entry]) -> None:
         try:

@@ -94,3 +94,23 @@ def test_a_stop_commits_what_another_writer_was_to_commit() -> None:
     assert landed == ["first"]
     writers[0]()
     assert landed == ["first"]
+
+
+def test_a_batch_is_known_to_be_on_its_way_though_another_writer_found_nothing() -> None:
+    """There are two while it ends: a worker, and the actor that commits what is left."""
+    store: Any = Store()
+    journal = Journal(store, lambda _call, _failed: True, monotonic, fail)
+    journal._actor = Told()  # type: ignore[assignment]
+    late, known = entry("late", []), list[bool]()
+    take = journal._take
+
+    def another_comes_first(group: list[Entry]) -> None:
+        journal._take = take  # type: ignore[method-assign]
+        journal.commit_waiting()
+        journal.submit(late)
+        take(group)
+
+    journal._take = another_comes_first  # type: ignore[method-assign]
+    store.commit_many = lambda batches: [known.append(journal.has(late)) for _ in batches]
+    journal.commit_waiting()
+    assert known == [True]
