@@ -18,6 +18,7 @@ from actors.replies import Handle, settle
 from actors.watching import NoticeKind, RuntimeWatch
 from meerkat import kernel
 from meerkat.errors import (
+    Fenced,
     InputNotFound,
     InputValidationFailed,
     MeerkatError,
@@ -127,6 +128,8 @@ def _watch_runtime(driver: DriverActor, message: m.WatchRuntime) -> None:
     watchers, runtime_id, stands = driver.system.watchers, driver.runtime_id, None
     try:
         memory = driver.registered()
+    except Fenced:
+        stands = (NoticeKind.ENDED, str(TerminationReason.TAKEN_OVER))
     except (RuntimeNotFound, StoreError):
         raise
     except MeerkatError as error:
@@ -163,12 +166,8 @@ def _reset(driver: DriverActor, message: m.ResetRuntime) -> None:
 
 def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
     """Recover in place; a runtime that is unavailable is loaded again first."""
-    was_unavailable = driver_restart.bring_back(driver)
-    driver.load_report = None
+    loaded_now = driver_restart.bring_back(driver)
     memory = driver.registered()
-    if was_unavailable is not None:
-        driver.system.watchers.tell(driver.runtime_id, NoticeKind.BROUGHT_BACK)
-    loaded_now = driver.load_report
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
         return lambda: loaded_now or transition.reply

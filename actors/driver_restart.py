@@ -34,6 +34,7 @@ from meerkat.errors import (
 from meerkat.events import EventCode, TopologyEvent
 from meerkat.kernel import Emit, RuntimeHead, Transition
 from meerkat.outcomes import TerminationReason, terminated
+from meerkat.reports import RecoveryReport
 from meerkat.store import Batch
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def go_on(driver: DriverActor) -> None:
     except MeerkatError as error:  # the store's, or the policy's
         if driver.unavailable is None:
             logger.warning("runtime %s could not be loaded: %s", driver.runtime_id, error)
-            restart_later(driver, error)
+            begin_anew(driver, error)
 
 
 def refuse_unregistering(driver: DriverActor, error: MeerkatError) -> None:
@@ -241,6 +242,7 @@ def _note_down(driver: DriverActor, reason: str) -> bool:
     ticket = Ticket(_NO_HEAD)
     ticket.decided(Transition(head=_NO_HEAD, told=(Emit(event),)), system.clock.now())
     noted = evolve(row, fence=row.fence + 1, set_aside=reason)
+    driver.fence = row.fence  # it may never have been loaded
     driver.send(ticket, Batch(runtime=noted, expected_fence=row.fence))
     return True
 
@@ -254,8 +256,18 @@ def _tell_set_aside(driver: DriverActor) -> None:
         driver.system.watchers.tell(driver.runtime_id, NoticeKind.SET_ASIDE, aside.reason)
 
 
-def bring_back(driver: DriverActor) -> MeerkatError | None:
-    """Somebody acts: forget what made the runtime unavailable, which is given."""
-    before = driver.unavailable
-    driver.unavailable = driver.restarts = None
-    return before
+def bring_back(driver: DriverActor) -> RecoveryReport | None:
+    """Somebody acts: load a runtime that was unavailable; gives what the loading repaired.
+
+    One that still cannot be loaded stays as unavailable as it was.
+    """
+    before, driver.unavailable, driver.load_report = driver.unavailable, None, None
+    try:
+        driver.loaded()
+    except BaseException:
+        driver.unavailable = driver.unavailable or before
+        raise
+    driver.restarts = None
+    if before is not None:
+        driver.system.watchers.tell(driver.runtime_id, NoticeKind.BROUGHT_BACK)
+    return driver.load_report
