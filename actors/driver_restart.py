@@ -57,6 +57,8 @@ def on_defect(driver: DriverActor, message: object, error: BaseException) -> Non
     said.__cause__ = error
     if isinstance(message, m.Landed):
         _landing_lost(driver, message)
+    if isinstance(message, m.RunEnded):
+        driver.seat.gone(message.run_id)  # nobody says so again
     reply = getattr(message, "reply", None)
     if reply is not None and not _is_on_its_way(driver, reply):
         reply.fail(said)

@@ -159,6 +159,22 @@ def test_a_failure_on_the_landing_of_a_batch_loses_nothing(
     assert len(agent.texts) <= 2  # a run that began along with it has no receipt
 
 
+def test_a_run_whose_end_is_lost_to_a_defect_is_made_again(
+    open_plane: OpenPlane, plant: Plant, agent: Agent, clock: FakeClock
+) -> None:
+    """It has returned: its seat is free, and nothing waits for its grace to pass."""
+    plane = open_plane(agent, clock=clock, restart=drivers(), grace_s=100 * PAUSE_S)
+    plane.register("a")
+    watch = plane.watch("a")
+    defect = plant("a", message=m.RunEnded)
+    kept = plane.submit("a", prompt("m"))
+    assert notice(watch).kind is NoticeKind.RESTARTED
+    defect.armed = False
+    clock.advance(plane, PAUSE_S)
+    assert result_of(kept.completion).kind is CompletionKind.COMPLETED
+    assert [each.attempt for each in agent.calls] == [1, 2]
+
+
 # --- how soon ---------------------------------------------------------------------------
 
 
