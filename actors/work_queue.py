@@ -11,6 +11,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -38,19 +40,19 @@ class WorkQueue(Generic[T]):
         signal's exception comes out whether it was taken or not.
         """
         call: Callable[[], object] | None = None
+        taken = False
         try:
             with self._lock:
                 alone = not self._work
                 self._work.append(work)
+                taken = True
                 if not (mine and alone):
                     call = self._whom_to_call()
-        finally:  # also when a signal comes in between: who is called knows of nobody else
             if call is not None:
-                try:
-                    call()
-                except BaseException as error:
-                    if self._take_back(work) or not isinstance(error, Exception):
-                        raise
+                call()
+        except BaseException as error:
+            if self._take_back(work) or not taken or not isinstance(error, Exception):
+                raise
 
     def _take_back(self, work: T) -> bool:
         """Nobody may have been called: take work back, unless somebody has taken it."""
@@ -80,11 +82,14 @@ class WorkQueue(Generic[T]):
         ``lost`` is told what work broke off, and by what.
         """
         hand: list[T] = []
-        self.arrived()
+        bell: threading.Lock | None = None
         while True:
             try:
                 hand.clear()  # an idle thread keeps nothing
-                if not self._take(hand):
+                if bell is None:
+                    bell = _bell()
+                    self.arrived()
+                if not self._take(hand, bell):
                     return
                 if do(hand[0]) is False:
                     return
@@ -96,23 +101,26 @@ class WorkQueue(Generic[T]):
     def get(self) -> T | None:
         """The next work, once there is some; None when the queue is closed and empty."""
         hand: list[T] = []
-        return hand[0] if self._take(hand) else None
+        return hand[0] if self._take(hand, _bell()) else None
 
-    def _take(self, hand: list[T]) -> bool:
-        """Have the next work in hand, from the moment it is in the queue no more."""
+    def _take(self, hand: list[T], bell: threading.Lock) -> bool:
+        """Have the next work in hand, from the moment it is in the queue no more.
+
+        Until there is some this thread sleeps, and ``bell``, which it alone has, wakes it.
+        """
         while True:
             with self._lock:
+                if bell in self._asleep:  # it was rung, or something else woke this thread
+                    self._one_comes = False
+                    self._asleep.remove(bell)
                 if self._work:
                     hand.append(self._work.popleft())
                     call = self._whom_to_call() if self._work else None
                     break
                 if self._closed:
                     return False
-                bell = threading.Lock()
-                bell.acquire()
                 self._asleep.append(bell)
             bell.acquire()
-            self.arrived()
         if call is not None:
             self._call(call)
         return True
@@ -120,17 +128,15 @@ class WorkQueue(Generic[T]):
     def _whom_to_call(self) -> Callable[[], object] | None:
         """How to get one more thread to work, unless one is on its way. The lock is held.
 
-        Nothing is called here, so that no signal comes between.
+        It may be that the call is never made: who sleeps stays known until it is awake.
         """
         if self._one_comes:
             return None
         if not self._asleep:
             self._one_comes = self._more_threads is not None
             return self._more_threads
-        bell = self._asleep[-1]
         self._one_comes = True
-        del self._asleep[-1]
-        return bell.release
+        return partial(_ring, self._asleep[-1])
 
     def _call(self, call: Callable[[], object]) -> None:
         try:
@@ -142,6 +148,19 @@ class WorkQueue(Generic[T]):
         """Let the threads go, each once nothing is left for it."""
         with self._lock:
             self._closed = True
-            asleep, self._asleep = self._asleep, []
+            asleep = tuple(self._asleep)
         for bell in asleep:
-            bell.release()
+            _ring(bell)
+
+
+def _bell() -> threading.Lock:
+    """What a thread sleeps on: a lock that is taken, and given back by whoever wakes it."""
+    bell = threading.Lock()
+    bell.acquire()
+    return bell
+
+
+def _ring(bell: threading.Lock) -> None:
+    """Wake who sleeps, or let it be: others may have rung."""
+    with suppress(RuntimeError):
+        bell.release()

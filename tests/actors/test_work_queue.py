@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from plane_builders import WAIT_S
 
+from actors import work_queue
 from actors.run_places import RunThreads
 from actors.work_queue import WorkQueue
 
@@ -51,6 +53,10 @@ def workers(queue: WorkQueue[Any], do: Callable[[Any], object], count: int) -> l
     for thread in threads:
         thread.start()
     return threads
+
+
+def fail(error: BaseException, _bell: object) -> None:
+    raise error
 
 
 def all_asleep(queue: WorkQueue[Any], count: int) -> None:
@@ -245,6 +251,36 @@ def test_what_came_while_nobody_could_be_had_has_somebody_called_for_it() -> Non
     assert len(calls) == 2
     queue.arrived()
     assert queue.get() == "b"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), MemoryError(), KeyboardInterrupt()])
+def test_a_sleeper_that_was_not_woken_is_woken_for_what_comes_next(
+    queue: WorkQueue[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    done: SimpleQueue[str] = SimpleQueue()
+    threads = workers(queue, done.put, 1)
+    all_asleep(queue, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(work_queue, "_ring", partial(fail, error))
+        with pytest.raises(type(error)):
+            queue.put("a")
+    queue.put("b")
+    assert done.get(timeout=WAIT_S) == "b"
+    queue.close()
+    assert ended(threads)
+
+
+def test_a_sleeper_that_was_not_woken_goes_at_the_end(
+    queue: WorkQueue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = workers(queue, lambda _: None, 1)
+    all_asleep(queue, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(work_queue, "_ring", partial(fail, MemoryError()))
+        with pytest.raises(MemoryError):
+            queue.put("a")
+    queue.close()
+    assert ended(threads)
 
 
 # --- the end ----------------------------------------------------------------------------
