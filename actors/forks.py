@@ -11,6 +11,7 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from actors.pool import registry_lock
+from actors.thread_frames import looking
 from meerkat.epoch import advancing
 from meerkat.errors import ControlPlaneForked
 from meerkat.operations_registry import making
@@ -54,7 +55,7 @@ def _leave_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     # The locks that are one for the process are to be free in the child, for planes of its own.
-    for lock in (registry_lock(), making, advancing):
+    for lock in (registry_lock(), making, advancing, looking):
         os.register_at_fork(
             before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
@@ -19,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from actors.awaiting import on_loop
 from actors.run_places import RunThreads
+from actors.thread_frames import frame_of
 from meerkat.errors import ControlPlaneStopped
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class RunLoop:
         """The frame the loop's thread is in, if it is in that task and does not come back."""
         if self._loop is None or asyncio.current_task(self._loop) is not task:
             return None
-        return sys._current_frames().get(self._thread_id or 0)  # noqa: SLF001 - its one way
+        return frame_of(self._thread_id)
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what is left and wait for the thread to end, for so long. Idempotent."""

@@ -6,7 +6,6 @@ the runtime's driver. ``coroutine_runs`` has the same for coroutine executors.
 
 from __future__ import annotations
 
-import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
@@ -25,6 +24,7 @@ from actors.executors import (
     planned,
 )
 from actors.replies import Reply, refuse_deadlock, wait_for
+from actors.thread_frames import frame_of
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.boundary import Boundary
 from meerkat.conversation import Conversation, Plan, SessionSnapshot
@@ -247,7 +247,7 @@ class Run(RunBase):
 
     def _stack(self) -> str:
         """Where the run's thread is just now."""
-        frame = sys._current_frames().get(self._thread_id or 0)  # noqa: SLF001 - its one way
+        frame = frame_of(self._thread_id)
         return "" if frame is None else "".join(traceback.format_stack(frame, FRAMES_SHOWN))
 
     def perform(self) -> None:

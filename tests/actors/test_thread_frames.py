@@ -1,0 +1,62 @@
+"""Where a thread is: looked up while nothing is collected, and the host's setting stays."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+from plane_builders import WAIT_S
+
+from actors.thread_frames import frame_of
+
+
+@pytest.fixture(autouse=True)
+def setting() -> Iterator[None]:
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_nothing_is_collected_while_frames_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch, collects: bool, fails: bool
+) -> None:
+    """A collection there has stopped a whole process: two drivers said where a run was."""
+    seen: list[bool] = []
+
+    def frames() -> dict[int, FrameType]:
+        seen.append(gc.isenabled())
+        return {} if not fails else {}[0]
+
+    monkeypatch.setattr(sys, "_current_frames", frames)
+    if not collects:
+        gc.disable()
+    try:
+        assert frame_of(threading.get_ident()) is None
+    except KeyError:
+        assert fails
+    assert (seen, gc.isenabled()) == ([False], collects)
+
+
+def test_a_thread_is_found_where_it_waits() -> None:
+    here, go_on = threading.Event(), threading.Event()
+
+    def wait_here() -> None:
+        here.set()
+        go_on.wait(WAIT_S)
+
+    thread = threading.Thread(target=wait_here)
+    thread.start()
+    assert here.wait(WAIT_S)
+    frame, names = frame_of(thread.ident), []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    go_on.set()
+    thread.join()
+    assert "wait_here" in names
+    assert frame_of(None) is None
