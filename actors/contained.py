@@ -42,11 +42,15 @@ class Contained(pykka.Actor):
         """
         link_of(self.actor_ref).start(self.actor_ref)
 
+    def on_start_failed(self) -> None:
+        """Give back what was taken before ``on_start`` failed; Pykka has no hook for that."""
+
     def _actor_loop(self) -> None:
         if (error := self.__run(self.on_start)) is None:
             self.tell_started()
         else:
             self.__fail(error)
+            self.__run(self.on_start_failed)
         while not self.actor_stopped.is_set():
             self.__handle(self.actor_inbox.get())
         self.__end()

@@ -23,6 +23,7 @@ from actors.forks import Home
 from actors.light import LightFuture
 from actors.replies import refuse_deadlock
 from actors.run_places import RunThreads
+from actors.settings import STOP_TIMEOUT_S
 from actors.stopping import ShutdownReport
 from actors.supervisor import RuntimeSupervisor
 from actors.system import System
@@ -159,6 +160,9 @@ class Opening:
             self._supervisor = self._start()
             self.system = _system_of(self._supervisor)
         except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+            if self._supervisor is not None and self._owned:
+                with suppress(Exception):
+                    self._supervisor.stop(timeout=STOP_TIMEOUT_S)  # nobody else knows of it
             self._begun.set_exception(error)
         else:
             self._begun.set_result(self.system)

@@ -53,7 +53,6 @@ class RuntimeSupervisor(ContainedActor):
         executor = None if executor is None else checked_executor(executor)
         self._system = assembled(store, executor, Settings(**settings), self._journal_failed)
         self._journal_restarts = RestartCount(self._system.restart.journal)
-        self._stopped = False
         self._net = Net(self.actor_ref, self._system)
         store.acquire()
 
@@ -62,17 +61,17 @@ class RuntimeSupervisor(ContainedActor):
         serve_here()
         system = self._system
         system.home.in_child(partial(pykka.ActorRegistry.unregister, self.actor_ref))
-        try:
-            system.journal.start()
-            system.pool.start()
-            system.directory.resume(self._unfinished())
-            if system.sweep is not None:
-                system.sweep.start()
-            system.pruner.start()
-            self._net.spread()
-        except BaseException:  # Pykka calls no other hook then
-            self._shut_down(m.ShutDown(drain=False, timeout_s=0))
-            raise
+        system.journal.start()
+        system.pool.start()
+        system.directory.resume(self._unfinished())
+        if system.sweep is not None:
+            system.sweep.start()
+        system.pruner.start()
+        self._net.spread()
+
+    def on_start_failed(self) -> None:
+        """Never leave threads and a locked store behind."""
+        self._shut_down(m.ShutDown(drain=False, timeout_s=0))
 
     def _unfinished(self) -> list[LogicalRuntimeId]:
         try:
@@ -127,10 +126,6 @@ class RuntimeSupervisor(ContainedActor):
         self._shut_down(m.ShutDown(drain=False, timeout_s=0))
 
     def _shut_down(self, message: m.ShutDown) -> None:
-        if self._stopped:
-            return
-        self._stopped = True
-        try:
+        if not self._system.ended.is_set():
             shut_down(self._system, message)
-        finally:
-            self._net.take_away()
+        self._net.take_away()

@@ -49,9 +49,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.extend([repr(ticket), repr(ticket.steps), repr(ticket.commit), repr(self)])
         send(self, ticket, batch)
 
-    def started(self: RunThreads, task: Any) -> None:
+    def started(self: RunThreads, task: Any, lost: Any = None) -> None:
         found.extend([repr(task), repr(getattr(task, "__self__", None))])
-        start(self, task)
+        start(self, task, lost)
 
     monkeypatch.setattr(DriverActor, "on_receive", receive)
     monkeypatch.setattr(DriverActor, "send", sent)
