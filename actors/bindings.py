@@ -251,11 +251,21 @@ class BindingsTable:
 
     def adopt(self, runtime_id: LogicalRuntimeId, head: RuntimeHead) -> None:
         """Let a registry know of ends that were stored though their commit was in doubt."""
+        known = self._of_epoch(runtime_id, head)
+        behind = [each for each in known if each.ops_lifecycle.watermark < head.feed_watermark]
+        stored = self._maker.stored(runtime_id, head) if behind else None
+        if stored is not None:
+            for each in behind:
+                each.ops_lifecycle.adopt(stored.operations, stored.feed)
+
+    def _of_epoch(
+        self, runtime_id: LogicalRuntimeId, head: RuntimeHead
+    ) -> list[SessionRuntimeBindings]:
+        """The bindings of the head's epoch, also when their operations are being ended."""
+        with self._lock:
+            found = [each for each in self._ending if each.epoch_id == head.epoch_id]
         present = self.present(runtime_id, head)
-        if present is not None and present.ops_lifecycle.watermark < head.feed_watermark:
-            stored = self._maker.stored(runtime_id, head)
-            if stored is not None:
-                present.ops_lifecycle.adopt(stored.operations, stored.feed)
+        return found if present is None else [present, *found]
 
     def owners(self) -> tuple[list[SessionRuntimeBindings], list[SessionRuntimeBindings]]:
         """The bindings with live operations, of epochs that are over too, and all others."""

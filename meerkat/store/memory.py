@@ -98,7 +98,7 @@ class MemoryStore:
             shelf.receipts[receipt.run_id, receipt.sequence] = receipt
         for operation in batch.operations:
             place = (operation.epoch_id, operation.record.operation_id)
-            shelf.operations[place] = operation
+            shelf.operations.setdefault(place, operation)
             shelf.begun.pop(place, None)
         _note_begun(shelf, batch)
         for change in batch.session:
@@ -290,7 +290,8 @@ def _listed_under(state: InputState) -> str:
 
 
 def _operations_conflict(shelf: Shelf, batch: Batch) -> str | None:
-    ended = [(row.epoch_id, row.record.operation_id) for row in batch.operations]
+    present = [row for row in batch.operations if row.epoch_id == batch.runtime.epoch_id]
+    ended = [(row.epoch_id, row.record.operation_id) for row in present]
     if len(set(ended)) != len(ended) or any(each in shelf.operations for each in ended):
         return "an operation of this id is stored already"
     if any(row.record.outcome is None for row in batch.operations):

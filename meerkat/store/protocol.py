@@ -87,6 +87,10 @@ class Batch:
     It is refused whole (Fenced) unless the stored fence is ``expected_fence``; 0 means that
     there is no row yet. ``runtime`` replaces the row and carries the fence from now on.
 
+    ``operations`` have ended. One of the present epoch is stored once, and written again the
+    batch is refused; of an epoch that is over, whose ends nobody numbers any more, the first
+    that is written stays.
+
     ``begun`` are operations that have begun, live until a row of ``operations`` ends them;
     they are noted under the epoch of ``runtime``, and without one not at all. One that is noted
     or has ended already stays as it is.

@@ -56,6 +56,7 @@ _OFFER_INPUT: Final = "INSERT INTO inputs VALUES {rows} ON CONFLICT DO NOTHING"
 _INSERT_RECEIPT: Final = "INSERT INTO receipts VALUES {rows}"
 
 _INSERT_OPERATION: Final = "INSERT INTO operations VALUES {rows}"
+_KEEP_OPERATION: Final = f"{_INSERT_OPERATION} ON CONFLICT DO NOTHING"
 
 _NOTE_BEGUN: Final = """
 INSERT INTO begun_operations SELECT * FROM (VALUES {rows}) AS new
@@ -112,12 +113,17 @@ class Encoded:
     receipts: list[Columns]
     begun: list[Columns] = field(repr=False)
     operations: list[Columns] = field(repr=False)
+    late_operations: list[Columns] = field(repr=False)
     session: tuple[SessionChange, ...]
 
 
 def encode(batch: Batch) -> Encoded:
     """Turn a batch into columns; ValueError or TypeError for what a row cannot hold."""
     runtime_id, known = batch.runtime.runtime_id, batch.expected_fence > 0
+    operations: dict[bool, list[Columns]] = {False: [], True: []}
+    for row in batch.operations:
+        late = row.epoch_id != batch.runtime.epoch_id
+        operations[late].append(operation_columns(runtime_id, row))
     columns = runtime_columns(batch.runtime)
     return Encoded(
         runtime_id,
@@ -126,7 +132,8 @@ def encode(batch: Batch) -> Encoded:
         [input_columns(runtime_id, row) for row in batch.inputs],
         [receipt_columns(runtime_id, receipt) for receipt in batch.receipts],
         begun_columns(batch.runtime, batch.begun),
-        [operation_columns(runtime_id, row) for row in batch.operations],
+        operations[False],
+        operations[True],
         batch.session,
     )
 
@@ -149,6 +156,8 @@ def write_group(connection: Any, batches: Sequence[Encoded]) -> None:
     _write_rows(connection, _INSERT_RECEIPT, [row for batch in batches for row in batch.receipts])
     operations = [row for batch in batches for row in batch.operations]
     _write_rows(connection, _INSERT_OPERATION, operations)
+    late = [row for batch in batches for row in batch.late_operations]
+    _write_rows(connection, _KEEP_OPERATION, late)
     _write_rows(connection, _NOTE_BEGUN, [row for batch in batches for row in batch.begun])
     _write_session(
         connection, ((batch.runtime_id, change) for batch in batches for change in batch.session)

@@ -267,6 +267,22 @@ def test_a_disk_that_fails_once_leaves_no_operation_behind(
 
 @pytest.mark.parametrize("step", ENDS_EPOCH)
 @pytest.mark.parametrize("happened", [False, True])
+def test_an_end_that_comes_with_its_epochs_is_told_though_its_commit_was_in_doubt(
+    open_plane: OpenPlane, step: str, happened: bool
+) -> None:
+    """It is written again, or found; whichever it was, nobody waits for it in vain."""
+    disk = FaultyDisk(MemoryStore(), 4, CommitUnknown("nobody knows"), after=happened)
+    plane = open_plane(store=disk)
+    bindings = plane.register("a")
+    watcher = bindings.ops_lifecycle.watch(running(bindings))
+    plane.runtime_state("a")  # that it has begun is stored
+    getattr(plane, step)("a")
+    assert disk.failed
+    assert result_of(watcher).status is OperationStatus.TERMINATED
+
+
+@pytest.mark.parametrize("step", ENDS_EPOCH)
+@pytest.mark.parametrize("happened", [False, True])
 def test_the_end_of_an_epoch_that_is_in_doubt(
     open_plane: OpenPlane, step: str, happened: bool
 ) -> None:

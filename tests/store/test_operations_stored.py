@@ -65,6 +65,21 @@ def test_an_operation_is_stored_once_and_only_when_it_has_ended(store: RuntimeSt
     assert snapshot.operations == (row.record,)
 
 
+def test_of_an_epoch_that_is_over_an_end_may_be_written_again_and_the_first_stays(
+    store: RuntimeStore,
+) -> None:
+    """Whoever ends it does not know, after a commit in doubt, and the feed is closed."""
+    following, begun = RuntimeEpochId.new(), live(1)
+    first, again = ended(1, EPOCH, begun), ended(2, EPOCH, begun)
+    store.commit(batch(first, epoch=following, known=False))
+    for _ in range(2):
+        store.commit(batch(again, epoch=following))
+    store.commit(batch(epoch=EPOCH))  # to be asked about
+    snapshot = store.load_ops_snapshot(R1)
+    assert snapshot is not None
+    assert snapshot.operations == (first.record,)
+
+
 def test_an_unreadable_operation_names_its_runtime(sqlite_store: SqliteStore, path: Path) -> None:
     sqlite_store.commit(batch(ended(1, EPOCH), known=False))
     sqlite_store.close()
