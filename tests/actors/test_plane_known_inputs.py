@@ -171,7 +171,7 @@ def test_the_first_may_have_landed_within_the_same_turn(
             entry.tell(error)
             landed.set()
 
-        submit(Entry(entry.runtime_id, entry.take().batch, also))
+        submit(Entry(entry.runtime_id, entry.batch, also))
 
     journal.submit = watched
     again: list[Any] = []

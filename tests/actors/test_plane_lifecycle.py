@@ -32,6 +32,7 @@ CALLS: dict[str, Callable[[ControlPlane], Any]] = {
     "register": lambda plane: plane.register("a"),
     "register_many": lambda plane: plane.register_many(["a"]),
     "prepare_bindings": lambda plane: plane.prepare_bindings(SessionId.new()),
+    "watch": lambda plane: plane.watch("a"),
     "unregister": lambda plane: plane.unregister("a"),
     "ingest": lambda plane: plane.ingest("a", prompt()),
     "submit": lambda plane: plane.submit("a", prompt()),
@@ -73,7 +74,12 @@ def test_before_the_start_and_after_the_stop_every_call_is_refused(
 
 def test_every_public_call_is_in_the_table() -> None:
     public = {name for name in vars(ControlPlane) if not name.startswith("_")}
-    assert public - set(CALLS) == {"start", "stop", "wrap"}
+    assert public - set(CALLS) == {"start", "stop", "wrap", "dead_letters"}
+
+
+def test_dead_letters_can_be_read_after_the_stop(quiet_plane: ControlPlane) -> None:
+    quiet_plane.stop()
+    assert quiet_plane.dead_letters().count >= 0
 
 
 @pytest.mark.parametrize("make", [SqliteStore, lambda _path: MemoryStore()])
