@@ -40,9 +40,12 @@ from actors import (
 from actors.supervisor import JournalGaveUp
 from meerkat import LogicalRuntimeId
 from meerkat.errors import CommitUnknown, ControlPlaneStopped
-from meerkat.limits import Backoff
+from meerkat.limits import Backoff, Limits
 from meerkat.outcomes import CompletionKind
 from meerkat.store import SqliteStore
+
+GRACE_S = 1.0
+"""Time for a busy machine to commit and to let a thread end; a stop in the pause takes it all."""
 
 FAILURES = [RuntimeError, SystemExit, KeyboardInterrupt, MemoryError, GeneratorExit]
 
@@ -148,7 +151,9 @@ def test_a_writer_that_fails_again_and_again_loses_nothing_and_repeats_nothing(
     plane = open_plane(
         agent,
         store=disk,
-        backoff=Backoff(base_s=0.001, cap_s=0.01),  # many landings in a row may not be seen
+        # Many landings in a row may not be seen, and what was begun then was tried.
+        backoff=Backoff(base_s=0.001, cap_s=0.01),
+        limits=Limits(crash_attempts_max=1_000),
         restart=RestartPolicy(drivers=at_once(), journal=at_once()),
     )
     names, texts = ["a", "b", "c"], [f"m{number}" for number in range(20)]
@@ -274,7 +279,7 @@ def test_a_plane_whose_journal_gave_up_can_be_started_again(
 def test_a_stop_in_the_pause_commits_what_waits(
     open_plane: OpenPlane, path: Path, disk: Breaking, clock: FakeClock
 ) -> None:
-    plane = open_plane(store=disk, clock=clock, restart=journals())
+    plane = open_plane(store=disk, clock=clock, restart=journals(), grace_s=GRACE_S)
     plane.register_many(["a", "b"])
     lose(plane, disk, "a")
     waiting = plane.submit("b", prompt("waits"))
@@ -290,7 +295,7 @@ def test_a_writer_that_fails_at_the_end_hinders_no_batch_behind_it(
     open_plane: OpenPlane, path: Path, disk: Breaking, clock: FakeClock
 ) -> None:
     """Those in hand are told; whoever comes next is written, and the store is let go."""
-    plane = open_plane(store=disk, clock=clock, restart=journals())
+    plane = open_plane(store=disk, clock=clock, restart=journals(), grace_s=GRACE_S)
     plane.register_many(["a", "b"])
     lose(plane, disk, "a")
     waiting = plane.submit("b", prompt("waits"))

