@@ -44,7 +44,7 @@ class Doing:
             "is being unregistered": self.leaving,
             f"has {self.letters} messages to handle": bool(self.letters),
         }
-        return ", ".join(text for text, holds in said.items() if holds) or "has nothing to do"
+        return ", ".join(text for text, holds in said.items() if holds)
 
 
 def doing(driver: DriverActor) -> Doing:

@@ -172,13 +172,20 @@ def _told(wait: Wait, scene: Scene, now: float) -> Iterator[str]:
         if each.runtime_id is None:
             continue
         doing, run = scene.doing(each.runtime_id), scene.run_of(each.runtime_id)
-        in_hand = "" if run is None else f", with run {run.run_id} in hand"
-        yield f"{each.runtime_id} {doing or 'is not in memory'}{in_hand}"
+        yield f"{each.runtime_id} {_standing(doing, run)}"
         for other in runs_behind(each, scene):
             then = scene.wait_of(other)
             if then is not None and then not in seen:
                 seen.add(then)
                 ahead.append(then)
+
+
+def _standing(doing: Doing | None, run: WaitingRun | None) -> str:
+    """What a runtime does, its run in hand first."""
+    said = "is not in memory" if doing is None else str(doing)
+    if run is None:
+        return said or "has nothing to do"
+    return f"has run {run.run_id} in hand" + (f", {said}" if said else "")
 
 
 def name_of(wait: Wait) -> str:

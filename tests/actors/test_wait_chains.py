@@ -165,7 +165,7 @@ def test_what_is_said_is_bounded(scene: Scene) -> None:
 
 
 def test_what_a_driver_does_is_said_in_words() -> None:
-    assert str(AT_REST) == "has nothing to do"
+    assert not str(AT_REST)
     busy = evolve(AT_REST, waits_for_disk=True, letters=3, unavailable="store_error")
     expected = "waits for the disk, is unavailable (store_error), has 3 messages to handle"
     assert str(busy) == expected

@@ -96,7 +96,7 @@ def test_a_wait_that_lasts_is_told_once(
     waited_for = f"for input {handle.input_id} of a"  # type: ignore[attr-defined]
     assert line.startswith("stuck: a caller on host_0 has waited ")
     assert waited_for in line
-    assert f"with run {run.called.run_id} in hand" in line
+    assert line.endswith(f"; a has run {run.called.run_id} in hand")
     look(plane, clock)
     assert all_of(told) == []
     puppet.release()
@@ -124,7 +124,7 @@ def test_a_chain_is_told_to_its_end(
         f"run {b.called.run_id} of b",
     ]
     assert all(" on meerkat-run-" in part for part in parts[2::2])
-    assert parts[1].startswith("a is being unregistered, with run ")
+    assert parts[1] == f"a has run {a.called.run_id} in hand, is being unregistered"
     puppet.release()
 
 
