@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pykka
-from attrs import Attribute, Factory, field, frozen, validators
+from attrs import Attribute, Factory, field, frozen
 
 from actors.restarts import Restart
+from meerkat.checks import of_kind
 from meerkat.words import Word
 
 SHUTDOWN_S: Final = 5.0
@@ -67,14 +68,12 @@ class ChildSpec:
     the wrong type or range.
     """
 
-    id: str = field(validator=validators.instance_of(str))
+    id: str = field(validator=of_kind(str))
     """What it is called under its supervisor."""
     actor_class: type[pykka.Actor] = field(validator=_actor_class)
     args: tuple[Any, ...] = field(default=(), converter=_arguments)
     kwargs: Mapping[str, Any] = field(factory=dict, converter=_keywords)
-    restart: Restart = field(
-        default=Restart.PERMANENT, kw_only=True, validator=validators.instance_of(Restart)
-    )
+    restart: Restart = field(default=Restart.PERMANENT, kw_only=True, validator=of_kind(Restart))
     """After which ends it is started anew."""
     shutdown_s: float | None = field(
         default=Factory(_own_need, takes_self=True), kw_only=True, validator=_seconds

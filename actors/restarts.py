@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, field, frozen
 
+from meerkat.checks import of_kind
 from meerkat.limits import DEFAULT_BACKOFF, Backoff
 from meerkat.words import Word
 
@@ -92,18 +93,16 @@ class Restarts:
     (8 take 13 to 26 s). Raises TypeError or ValueError for a field of the wrong type or range.
     """
 
-    strategy: Strategy = field(
-        default=Strategy.ONE_FOR_ONE, validator=validators.instance_of(Strategy)
-    )
+    strategy: Strategy = field(default=Strategy.ONE_FOR_ONE, validator=of_kind(Strategy))
     intensity: int = field(default=8, validator=_count)
     """Restarts allowed within the period; 0 for none ever."""
     period_s: float = field(default=60.0, validator=_seconds)
     """Seconds over which restarts are counted."""
-    backoff: Backoff = field(default=DEFAULT_BACKOFF, validator=validators.instance_of(Backoff))
+    backoff: Backoff = field(default=DEFAULT_BACKOFF, validator=of_kind(Backoff))
     """How long each waits: the longer, the more there were within the period."""
 
 
-_RESTARTS: Final = validators.instance_of(Restarts)
+_RESTARTS: Final = of_kind(Restarts)
 
 
 @frozen(kw_only=True)

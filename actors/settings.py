@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from types import NoneType
 from typing import Any, Final, TypedDict
 
 from attrs import Attribute, evolve, field, frozen
@@ -16,6 +16,7 @@ from attrs import Attribute, evolve, field, frozen
 from actors.clock import Clock
 from actors.restarts import DEFAULT_RESTART, RestartPolicy
 from actors.threaded import DriverThreads
+from meerkat.checks import of_kind
 from meerkat.limits import (
     DEFAULT_BACKOFF,
     DEFAULT_LIMITS,
@@ -64,15 +65,6 @@ def _seconds_or_none(_settings: object, attribute: Attribute[Any], value: Any) -
         raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
 
 
-def _a(kind: Any) -> Callable[[Any, Attribute[Any], Any], None]:
-    def check(_settings: object, attribute: Attribute[Any], value: Any) -> None:
-        if not isinstance(value, kind):
-            found = type(value).__name__
-            raise TypeError(f"{attribute.name} is a {getattr(kind, '__name__', kind)}, not {found}")
-
-    return check
-
-
 def _a_policy(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
     if not callable(getattr(value, "resolve", None)):
         raise TypeError(f"a policy has resolve(), not {type(value).__name__}")
@@ -107,17 +99,17 @@ class Settings:
 
     clock: Clock | None = None
     max_concurrent_runs: int = field(default=MAX_CONCURRENT_RUNS, validator=_at_least_one)
-    limits: Limits = field(default=DEFAULT_LIMITS, validator=_a(Limits))
-    backoff: Backoff = field(default=DEFAULT_BACKOFF, validator=_a(Backoff))
+    limits: Limits = field(default=DEFAULT_LIMITS, validator=of_kind(Limits))
+    backoff: Backoff = field(default=DEFAULT_BACKOFF, validator=of_kind(Backoff))
     policy: PolicyTable = field(default=DEFAULT_POLICY, validator=_a_policy)
     grace_s: float = field(default=GRACE_S, validator=_seconds)
     run_deadline_s: float | None = field(default=None, validator=_seconds_or_none)
     stuck_after_s: float | None = field(default=STUCK_AFTER_S, validator=_seconds_or_none)
     passivate_after: float | None = field(default=PASSIVATE_AFTER_S, validator=_seconds_or_none)
     drivers: DriverThreads = field(default=DriverThreads.POOLED, converter=DriverThreads)
-    retention: Retention = field(default=KEEP_EVERYTHING, validator=_a(Retention))
+    retention: Retention = field(default=KEEP_EVERYTHING, validator=of_kind(Retention))
     loop: asyncio.AbstractEventLoop | None = field(default=None, validator=_a_loop_or_none)
-    restart: RestartPolicy | None = field(default=None, validator=_a(RestartPolicy | None))
+    restart: RestartPolicy | None = field(default=None, validator=of_kind(RestartPolicy, NoneType))
 
     @property
     def restart_policy(self) -> RestartPolicy:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Any
 
 from attrs import Attribute
@@ -26,3 +28,17 @@ def utc_time(_instance: object, attribute: Attribute[Any], value: object) -> Non
         raise TypeError(f"{attribute.name} takes a datetime, not {type(value).__name__}")
     if value.utcoffset() != timedelta(0):
         raise ValueError(f"{attribute.name} takes a time in UTC")
+
+
+def of_kind(*kinds: type) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Refuse values of other kinds, by a TypeError in words.
+
+    The validator of attrs itself puts the whole attribute into its error, which no host reads.
+    """
+    wanted = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
+
+    def check(_instance: object, attribute: Attribute[Any], value: object) -> None:
+        if not isinstance(value, kinds):
+            raise TypeError(f"{attribute.name} is {wanted}, not {type(value).__name__}")
+
+    return check

@@ -173,6 +173,8 @@ def test_a_spec_refuses_what_is_no_child() -> None:
     ):
         with pytest.raises(error):
             ChildSpec(**{"id": "x", "actor_class": Child, **bad})
+    with pytest.raises(TypeError, match=r"^restart is a Restart, not str$"):
+        ChildSpec("x", Child, restart="permanent")  # type: ignore[arg-type]
 
 
 def test_a_class_may_say_how_long_its_stop_takes() -> None:
