@@ -32,8 +32,8 @@ from meerkat.errors import ControlPlaneStopped
 _STILL_ALIVE_S: Final = 1.0
 """How often to look whether a supervisor that does not answer has ended."""
 
-SupervisorRef: TypeAlias = pykka.ActorRef[RuntimeSupervisor]
-HostsSupervisor: TypeAlias = Callable[[], SupervisorRef | None]
+SessionsRef: TypeAlias = pykka.ActorRef[RuntimeSupervisor]
+HostsSupervisor: TypeAlias = Callable[[], SessionsRef | None]
 """Gives the supervisor that runs in a host's tree now; None while none does."""
 
 
@@ -44,7 +44,7 @@ class Life:
     interrupted.
     """
 
-    def __init__(self, start: Callable[[], SupervisorRef], *, owned: bool = True) -> None:
+    def __init__(self, start: Callable[[], SessionsRef], *, owned: bool = True) -> None:
         self._start = start
         self._owned = owned
         self._home = Home()
@@ -121,12 +121,12 @@ class Life:
 class Opening:
     """One supervisor of a front door, from its start to its end. Thread-safe."""
 
-    def __init__(self, start: Callable[[], SupervisorRef], *, owned: bool) -> None:
+    def __init__(self, start: Callable[[], SessionsRef], *, owned: bool) -> None:
         self._start = start
         self._owned = owned
         self._begun: LightFuture[System] = LightFuture()
         self._given_up = False
-        self._supervisor: SupervisorRef | None = None
+        self._supervisor: SessionsRef | None = None
         self.system: System | None = None
 
     @property
@@ -214,11 +214,11 @@ class Opening:
 
 
 def one_of_a_host(
-    supervisor: SupervisorRef | HostsSupervisor,
-) -> Callable[[], SupervisorRef]:
+    supervisor: SessionsRef | HostsSupervisor,
+) -> Callable[[], SessionsRef]:
     """How to open a door to a supervisor that a host starts: it is asked which one runs."""
 
-    def present() -> SupervisorRef:
+    def present() -> SessionsRef:
         ref = supervisor if isinstance(supervisor, pykka.ActorRef) else supervisor()
         if ref is None:
             raise ControlPlaneStopped
@@ -227,7 +227,7 @@ def one_of_a_host(
     return present
 
 
-def _system_of(supervisor: SupervisorRef) -> System:
+def _system_of(supervisor: SessionsRef) -> System:
     """The parts behind a supervisor; ControlPlaneStopped for one that has ended."""
     answer = supervisor.ask(m.GiveSystem(), block=False)
     while True:
