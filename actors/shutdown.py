@@ -41,10 +41,11 @@ _STOPPED: Final = "control plane stopped"
 T = TypeVar("T")
 
 
-def shut_down(system: System, message: m.ShutDown) -> None:
+def shut_down(system: System, message: m.ShutDown, failure: str | None = None) -> None:
     """End everything; whatever goes wrong on the way, ``system.ended`` is set at the end.
 
-    What it found, did and left is ``system.stopping.report`` then.
+    What it found, did and left is ``system.stopping.report`` then, with the ``failure`` that
+    the end follows from.
     """
     stopping, began = system.stopping, system.clock.monotonic()
     stopping.begun.set()
@@ -58,7 +59,8 @@ def shut_down(system: System, message: m.ShutDown) -> None:
         try:
             report = _end(system, report)
         finally:
-            stopping.report = evolve(report, seconds=system.clock.monotonic() - began)
+            took_s = system.clock.monotonic() - began
+            stopping.report = evolve(report, seconds=took_s, failure=failure)
             system.ended.set()
 
 

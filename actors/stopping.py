@@ -44,6 +44,8 @@ class ShutdownReport:
     """Is the store closed? One that does not answer is left open until the process ends."""
     seconds: float = 0.0
     """How long the stop took, in seconds by the plane's clock."""
+    failure: str | None = None
+    """What the plane failed with, when it ended by itself; None when it was told to stop."""
 
 
 class Stopping:

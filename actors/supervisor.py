@@ -121,11 +121,12 @@ class RuntimeSupervisor(ContainedActor):
         """Stop everything in order, unless that has been done."""
         self._shut_down(m.ShutDown(drain=False, timeout_s=STOP_TIMEOUT_S))
 
-    def on_failure(self, *_error: Any) -> None:
-        """Never leave threads and a locked store behind."""
-        self._shut_down(m.ShutDown(drain=False, timeout_s=0))
+    def on_failure(self, _type: Any, error: BaseException | None, _trace: Any) -> None:
+        """Never leave threads and a locked store behind, and say why in the report."""
+        failure = f"{type(error).__name__}: {error}"
+        self._shut_down(m.ShutDown(drain=False, timeout_s=0), failure)
 
-    def _shut_down(self, message: m.ShutDown) -> None:
+    def _shut_down(self, message: m.ShutDown, failure: str | None = None) -> None:
         if not self._system.ended.is_set():
-            shut_down(self._system, message)
+            shut_down(self._system, message, failure)
         self._net.take_away()

@@ -268,9 +268,12 @@ def test_a_plane_whose_journal_gave_up_can_be_started_again(
     plane.register("a")
     lose(plane, disk, "a")
     assert system_of(plane).ended.wait(WAIT_S)
-    plane.stop()
+    assert plane.stop().failure == (
+        "JournalGaveUp: Internal error: the journal failed more than 0 times in 3600 s"
+    )
     plane.start()
     assert plane.ingest("a", prompt(), timeout=WAIT_S).is_accepted
+    assert plane.stop().failure is None
 
 
 # --- a stop in the pause ----------------------------------------------------------------
