@@ -22,7 +22,7 @@ from plane_builders import (
     system_of,
 )
 
-from actors import ControlPlane
+from actors import ControlPlane, RuntimeSupervisor
 from actors.door import Asked
 from actors.event_hub import EventHub
 from actors.replies import Reply
@@ -290,8 +290,7 @@ def test_a_start_during_a_stop_gives_a_plane_that_works(open_plane: OpenPlane) -
     agent.next_call()
     with ThreadPoolExecutor(2) as threads:
         stopped = threads.submit(plane.stop)
-        while plane._life._stopping is None:
-            threading.Event().wait(0.001)
+        assert system_of(plane).stopping.begun.wait(WAIT_S)
         started = threads.submit(plane.start)
         assert not started.done()
         agent.release()
@@ -305,11 +304,9 @@ def test_a_start_during_a_stop_gives_a_plane_that_works(open_plane: OpenPlane) -
 
 
 def test_a_wrapped_supervisor_that_was_stopped_is_not_started_again(
-    open_plane: OpenPlane,
+    path: Path,
 ) -> None:
-    plane = open_plane()
-    supervisor = plane._life._supervisor
-    assert supervisor is not None
+    supervisor = RuntimeSupervisor.start(store=SqliteStore(path))
     wrapped = ControlPlane.wrap(supervisor)
     wrapped.stop()
     with pytest.raises(ControlPlaneStopped):
