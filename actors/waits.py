@@ -244,9 +244,9 @@ class Waits:
         if self._stuck_after_s is None:
             return
         with self._lock:
-            looking, self._looking = self._looking, True
-        if not looking:
-            self._timers.after(self._stuck_after_s / LOOKS_PER_BOUND, self._look)
+            if not self._looking:
+                self._timers.after(self._stuck_after_s / LOOKS_PER_BOUND, self._look)
+                self._looking = True
 
     def _look(self) -> None:
         """Tell of each wait that has lasted, once."""

@@ -59,8 +59,9 @@ def told() -> Iterator[SimpleQueue[str]]:
 
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4, thread_name_prefix="host") as pool:
-        yield pool
+    pool = ThreadPoolExecutor(4, thread_name_prefix="host")
+    yield pool
+    pool.shutdown(wait=False)  # a test that has failed leaves them waiting, until its plane ends
 
 
 def look(plane: ControlPlane, clock: FakeClock, seconds: float = STUCK_AFTER_S) -> None:
@@ -70,8 +71,14 @@ def look(plane: ControlPlane, clock: FakeClock, seconds: float = STUCK_AFTER_S) 
 
 
 def noted(plane: ControlPlane, count: int = 1) -> None:
-    """So many threads wait."""
-    until(lambda: len(system_of(plane).waits._waiting) == count)
+    """So many threads wait, and somebody will look at them, if that is to be."""
+    waits = system_of(plane).waits
+
+    def are_noted() -> bool:
+        with waits._lock:
+            return len(waits._waiting) == count and (waits._looking or not waits._stuck_after_s)
+
+    until(are_noted)
 
 
 def all_of(lines: SimpleQueue[str]) -> list[str]:
