@@ -19,7 +19,6 @@ from plane_builders import (
     FakeClock,
     OpenPlane,
     Subscription,
-    decided,
     error_of,
     next_event,
     prompt,
@@ -363,11 +362,10 @@ def test_a_runtime_that_was_never_loaded_is_noted_down_above_its_earlier_events(
     disk.inputs = False
     plane = open_plane(store=disk, clock=clock, restart=drivers(2))
     with plane.watch() as watch, plane.subscribe() as events:
-        plane.ingest("b", prompt(), timeout=WAIT_S)  # others are served
         kind = None
         while kind is not NoticeKind.SET_ASIDE:
             clock.advance(plane, 1.0)
-            decided(plane, "b")
+            plane.ingest("b", prompt(), timeout=WAIT_S)  # others are served meanwhile
             told = watch.next_ready()
             kind = None if told is None else told.kind
         found = [
