@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias, cast
 
 import pykka
@@ -149,9 +150,15 @@ class Opening:
     def begin(self) -> None:
         """Start it; raises what that raises."""
         threads = RunThreads()
-        threads.start(self._perform)
-        threads.stop()
+        threads.start(partial(self._perform_and_end, threads))
         self._begun.result()
+
+    def _perform_and_end(self, threads: RunThreads) -> None:
+        """Have the thread end behind it, whatever comes between here and who waits for it."""
+        try:
+            self._perform()
+        finally:
+            threads.stop()
 
     def _perform(self) -> None:
         if not self._begun.set_running_or_notify_cancel():
