@@ -19,7 +19,7 @@ from actors.collector import full_collections_put_off
 from actors.dead_letters import DeadLetters
 from actors.door import Asked, Door, RuntimeName, Submission
 from actors.executors import Executor
-from actors.feeds import close_granted
+from actors.feeds import F, close_granted
 from actors.life import HostsSupervisor, Life, one_of_a_host
 from actors.many_calls import ManyCalls
 from actors.replies import wait_for
@@ -325,12 +325,7 @@ class ControlPlane:
         """
         if runtime_id is None:
             return self._door.subscribe_to_all()
-        asked = self._door.subscribe(runtime_id, after)
-        try:
-            return _answer(asked, timeout)
-        except CallTimedOut:
-            asked.reply.add_done_callback(close_granted)
-            raise
+        return _granted(self._door.subscribe(runtime_id, after), timeout)
 
     def watch(
         self, runtime_id: RuntimeName | None = None, *, timeout: float | None = None
@@ -342,12 +337,7 @@ class ControlPlane:
         """
         if runtime_id is None:
             return self._door.watch_all()
-        asked = self._door.watch(runtime_id)
-        try:
-            return _answer(asked, timeout)
-        except CallTimedOut:
-            asked.reply.add_done_callback(close_granted)
-            raise
+        return _granted(self._door.watch(runtime_id), timeout)
 
     def dead_letters(self) -> DeadLetters:
         """The messages that came too late for what they were meant for; waits for nothing.
@@ -453,6 +443,15 @@ class ControlPlane:
 
 def _refuse_deadlock(system: System, call: str, runtime_id: LogicalRuntimeId) -> None:
     system.waits.refuse(call, runtime_id)
+
+
+def _granted(asked: Asked[F], timeout_s: float | None) -> F:
+    """The same of a feed; one that comes too late is closed."""
+    try:
+        return _answer(asked, timeout_s)
+    except CallTimedOut:
+        asked.reply.add_done_callback(close_granted)
+        raise
 
 
 def _answer(asked: Asked[T], timeout: float | None) -> T:

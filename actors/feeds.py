@@ -6,9 +6,11 @@ waits is told when to look.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -40,6 +42,41 @@ class Feed(Protocol[T_co]):
     def abandon(self) -> None:
         """Nobody reads it any more: end it soon. Takes no lock, so a finalizer may call it."""
         ...
+
+
+T = TypeVar("T")
+
+
+class Reader(ABC, Generic[T]):
+    """A feed as an iterator, and as a context that closes it."""
+
+    @abstractmethod
+    def next_within(self, timeout_s: float | None) -> T | None:
+        """The next one, or None when it is closed or ``timeout_s`` seconds have passed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it; a blocked reader returns. Idempotent."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        found = self.next_within(None)
+        if found is None:
+            raise StopIteration
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 F = TypeVar("F", bound=Feed[object])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from actors.feeds import Reader
 from meerkat.events import EventGap, RuntimeEventEnvelope
 from meerkat.identifiers import LogicalRuntimeId
 
@@ -29,7 +29,7 @@ class _Stretch:
     through: int
 
 
-class Subscription:
+class Subscription(Reader[RuntimeEventEnvelope | EventGap]):
     """Events as an iterator; it ends when it is closed or the control plane stops.
 
     Iterating blocks until there is an event. Yields an EventGap where the reader was too
@@ -46,15 +46,6 @@ class Subscription:
         self._told: dict[LogicalRuntimeId, int] = {}
         self._listener: Callable[[], None] | None = None
         self.closed = False
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> RuntimeEventEnvelope | EventGap:
-        event = self.next_within(None)
-        if event is None:
-            raise StopIteration
-        return event
 
     def next_within(self, timeout_s: float | None) -> RuntimeEventEnvelope | EventGap | None:
         """The next event, or None when it is closed or ``timeout_s`` seconds have passed.
@@ -156,14 +147,3 @@ class Subscription:
     def abandon(self) -> None:
         """Nobody reads it any more: end it soon. Takes no lock, so a finalizer may call it."""
         self._hub.abandoned.append(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

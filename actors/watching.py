@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from attrs import frozen
 
+from actors.feeds import Reader
 from actors.light import LightCondition
 from actors.waits import Waits
 from meerkat.identifiers import LogicalRuntimeId
@@ -52,7 +52,7 @@ class RuntimeNotice:
     restart_in_s: float | None = None
 
 
-class RuntimeWatch:
+class RuntimeWatch(Reader[RuntimeNotice]):
     """Notices as an iterator; it ends once it is closed, or behind the runtime's end.
 
     Iterating blocks until there is a notice. One thread reads; any thread may close.
@@ -64,15 +64,6 @@ class RuntimeWatch:
         self._ready: deque[RuntimeNotice] = deque(maxlen=NOTICES_MAX)
         self._listener: Callable[[], None] | None = None
         self.closed = False
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> RuntimeNotice:
-        notice = self.next_within(None)
-        if notice is None:
-            raise StopIteration
-        return notice
 
     def next_within(self, timeout_s: float | None) -> RuntimeNotice | None:
         """The next notice, or None when it is closed or ``timeout_s`` seconds have passed.
@@ -126,17 +117,6 @@ class RuntimeWatch:
     def abandon(self) -> None:
         """Nobody reads it any more: end it soon. Takes no lock, so a finalizer may call it."""
         self._watchers.abandoned.append(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Watchers:

@@ -21,8 +21,8 @@ T = TypeVar("T")
 class WorkQueue(Generic[T]):
     """Work in the order it came. Thread-safe.
 
-    ``more_threads`` is called when work waits and no thread sleeps: it starts one that begins
-    with :meth:`arrived`. It may raise, and then there are no more to be had.
+    ``more_threads`` is called when work waits and no thread sleeps: it starts one that
+    runs :meth:`serve`. It may raise, and then there are no more to be had.
     """
 
     def __init__(self, more_threads: Callable[[], object] | None = None) -> None:
