@@ -1,0 +1,25 @@
+"""The test kit: what hosts test their executors, policies, stores and sessions with.
+
+We test meerkat with it, too. It is the one part of ``meerkat`` that knows of ``actors``, and
+nothing that runs knows of it. It needs the extra ``[testing]``. A name is loaded when it is
+first asked for, so that a child process with one fail point does not wait for Hypothesis.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+
+__all__: list[str] = []
+
+_WHERE: Final[dict[str, str]] = {}
+"""Which module has a name; its own, if it is a module."""
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the kit, from the module that has it."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = import_module(f"{__name__}.{_WHERE[name]}")
+    return found if _WHERE[name] == name else getattr(found, name)
