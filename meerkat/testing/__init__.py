@@ -10,7 +10,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-
 __all__: list[str] = []
 
 _WHERE: Final[dict[str, str]] = {}
