@@ -1,14 +1,24 @@
-"""Figures: what the tests of the reliability table counted, printed under the test run."""
+"""Figures: what the tests of the reliability table counted, printed under the test run.
+
+Lines with the same heading are one line with their counts added up: a long test is several
+short ones. ``--figures FILE`` writes them as JSON, too, for ``tests/reliability/table.py``.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
 RELEASE = os.environ.get("MEERKAT_RELIABILITY") == "release"
 """The sizes before a release; else those of every commit."""
+
+_COUNTED = re.compile(r"(?P<what>.*\S) (?P<count>\d[\d,_]*)")
 
 
 @pytest.fixture
@@ -19,19 +29,49 @@ def sized() -> Callable[[int, int], int]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Print a line of figures: ``figure("1 SIGKILL: kills 500; acknowledged inputs lost 0")``."""
+    """Print a line of figures: ``figure("1 SIGKILL: kills 500; acknowledged inputs lost 0")``.
+
+    The counts of tests that print the same heading and the same words are added up.
+    """
     return lambda line: request.node.user_properties.append(("figure", line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--figures", type=Path, help="write the figures to this file, as JSON")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     reports = [each for found in terminalreporter.stats.values() for each in found]
-    lines = {
+    lines = summed(
         value
         for report in reports
+        if getattr(report, "when", None) == "call"
         for name, value in getattr(report, "user_properties", ())
         if name == "figure"
-    }
+    )
     if lines:
         terminalreporter.section("figures")
-        for line in sorted(lines, key=lambda line: (len(line.partition(" ")[0]), line)):
+        for line in lines:
             terminalreporter.write_line(line)
+    if config.option.figures is not None:
+        config.option.figures.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+def summed(lines: Iterable[str]) -> list[str]:
+    """One line for each heading and its words, in the order of the numbers they open with."""
+    totals: dict[tuple[str, tuple[str, ...]], Counter[str]] = {}
+    for line in lines:
+        heading, _, said = line.partition(": ")
+        counted = [_COUNTED.fullmatch(each) for each in said.split("; ")]
+        if not all(counted):
+            totals.setdefault((line, ()), Counter())
+            continue
+        counts = {each["what"]: int(re.sub("[,_]", "", each["count"])) for each in counted if each}
+        totals.setdefault((heading, tuple(counts)), Counter()).update(counts)
+    found = [
+        heading + ": " * bool(words) + "; ".join(f"{word} {counts[word]:,}" for word in words)
+        for (heading, words), counts in totals.items()
+    ]
+    return sorted(found, key=lambda line: (len(line.partition(" ")[0]), line))
