@@ -6,27 +6,24 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from store_builders import (
-    R1,
-    R2,
-    RUN,
-    Clock,
-    batch,
-    driver_over,
-    dump,
-    input_id,
-    prompt,
-    receipt,
-    row_of,
-    sql,
-    state_in,
-)
+from store_builders import Clock, driver_over, dump, sql
 
 from meerkat import InputPhase, PersistentRuntimeDriver, RuntimeState
 from meerkat.conversation import AppendMessages
 from meerkat.errors import RecoveryCorruption, RuntimeNotReady
 from meerkat.input_lifecycle import AbandonCause, AbandonedOutcome, AbandonReason, ConsumedOutcome
 from meerkat.store import InputRow, MemoryStore, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import (
+    R1,
+    R2,
+    RUN,
+    batch,
+    input_id,
+    prompt,
+    receipt,
+    row_of,
+    state_in,
+)
 
 ROW = "WHERE runtime_id = 'agent-1' AND input_id = ?"
 TAMPER = {

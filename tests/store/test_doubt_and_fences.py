@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from attrs import evolve
-from store_builders import R1, Clock, driver_over, input_id, prompt
+from store_builders import Clock, driver_over
 
 from meerkat import (
     Accepted,
@@ -21,6 +21,7 @@ from meerkat.errors import CommitUnknown, Fenced, RunRefused, RuntimeDriverError
 from meerkat.kernel.memory import Rules
 from meerkat.limits import Limits
 from meerkat.store import Batch, InputRow, MemoryStore, RuntimeStore
+from meerkat.testing.store_rows import R1, input_id, prompt
 
 
 class Doubtful(MemoryStore):

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from store_builders import (
+from store_builders import read_again
+
+from meerkat import InputPhase, LogicalRuntimeId
+from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages
+from meerkat.errors import Fenced, StoreError
+from meerkat.store import Batch, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import (
     R1,
     R2,
     R3,
@@ -17,15 +23,9 @@ from store_builders import (
     everything,
     input_id,
     prompt,
-    read_again,
     receipt,
     row_of,
 )
-
-from meerkat import InputPhase, LogicalRuntimeId
-from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages
-from meerkat.errors import Fenced, StoreError
-from meerkat.store import Batch, RuntimeStore, SqliteStore
 
 TAKEN = batch(R1, row_of(prompt(8, "k")), row_of(prompt(9)), after=1)
 BAD = {

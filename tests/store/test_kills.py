@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from store_builders import R1, input_id, prompt
 from store_processes import Child, child
 
 from meerkat import (
@@ -23,6 +22,7 @@ from meerkat.json_values import canonical, parse
 from meerkat.kernel.memory import Rules
 from meerkat.limits import Limits
 from meerkat.store import SqliteStore
+from meerkat.testing.store_rows import R1, input_id, prompt
 
 KILLS = 30
 LINES_MAX = 25

@@ -11,12 +11,13 @@ import pytest
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_builders import QUICK, R1, R2, batch, input_id, prompt, row_of, sql
+from store_builders import QUICK, sql
 
 from meerkat import IdempotencyKey, InputId, InputPhase, InputState, LogicalRuntimeId
 from meerkat.errors import RecoveryCorruption
 from meerkat.loading import KnownInputs, known_input
 from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import R1, R2, batch, input_id, prompt, row_of
 
 ENDED = InputPhase.CONSUMED
 

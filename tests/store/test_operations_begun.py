@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from faulty_binding import FaultyBinding
-from store_builders import R1, R2, R3, batch, ended, live, read_again, sql
+from store_builders import read_again, sql
 
 from meerkat import EpochCursorSnapshot, RuntimeEpochId, RuntimeState, from_json, to_json
 from meerkat.errors import Fenced, RecoveryCorruption, StoreError
@@ -17,6 +17,7 @@ from meerkat.json_values import parse
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.store import Batch, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import R1, R2, R3, batch, ended, live
 
 EPOCH, NEXT = RuntimeEpochId.new(), RuntimeEpochId.new()
 

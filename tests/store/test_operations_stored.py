@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from store_builders import R1, ended, live
 
 from meerkat import EpochCursorSnapshot, RuntimeEpochId
 from meerkat.completion_feed import FEED_MAX
 from meerkat.errors import RecoveryCorruption, StoreError
 from meerkat.ops_snapshot import OperationRow
 from meerkat.store import Batch, RuntimeRow, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import R1, ended, live
 
 EPOCH = RuntimeEpochId.new()
 CURSORS = EpochCursorSnapshot(agent_applied_cursor=1, runtime_observed_seq=2)

@@ -9,11 +9,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from store_builders import R1, batch, driver_over, prompt, row_of
+from store_builders import driver_over
 from store_processes import Child, child
 
 from meerkat.errors import StoreError
 from meerkat.store import SqliteStore, ownership
+from meerkat.testing.store_rows import R1, batch, prompt, row_of
 
 
 def test_a_second_store_of_this_process_is_refused_and_told_who(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from attrs import evolve
-from store_builders import R1, ended
 
 from meerkat import EpochCursorSnapshot, RuntimeEpochId
 from meerkat.kernel import RuntimeHead, Transition
@@ -11,6 +10,7 @@ from meerkat.kernel.memory import Rules
 from meerkat.loading import load_memory
 from meerkat.pending_commit import PendingCommit
 from meerkat.store import MemoryStore
+from meerkat.testing.store_rows import R1, ended
 
 EPOCH = RuntimeEpochId.new()
 HEAD = RuntimeHead(registered=True, epoch_id=EPOCH)

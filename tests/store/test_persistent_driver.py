@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from store_builders import R1, driver_over, input_id, prompt, read_again
+from store_builders import driver_over, read_again
 
 from meerkat import (
     Accepted,
@@ -29,6 +29,7 @@ from meerkat.errors import (
 from meerkat.input_lifecycle import AbandonCause, AbandonedOutcome, AbandonReason
 from meerkat.json_values import canonical
 from meerkat.store import Batch, MemoryStore, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import R1, input_id, prompt
 
 
 class Watched(MemoryStore):

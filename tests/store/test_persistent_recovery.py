@@ -6,17 +6,7 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from store_builders import (
-    R1,
-    Clock,
-    batch,
-    driver_over,
-    everything,
-    input_id,
-    prompt,
-    receipt,
-    row_of,
-)
+from store_builders import Clock, driver_over
 
 from meerkat import (
     Deduplicated,
@@ -31,6 +21,7 @@ from meerkat.errors import CommitUnknown, StoreError
 from meerkat.input_lifecycle import AbandonCause
 from meerkat.policy import Lane
 from meerkat.store import Batch, InputRow, MemoryStore, RuntimeStore
+from meerkat.testing.store_rows import R1, batch, everything, input_id, prompt, receipt, row_of
 
 PENDING = InputPhase.APPLIED_PENDING_CONSUMPTION
 STEER = {"turn_metadata": {"handling_mode": "steer"}}

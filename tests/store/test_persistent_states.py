@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from store_builders import R1, Clock, driver_over, input_id, prompt
+from store_builders import Clock, driver_over
 
 from meerkat import Accepted, LogicalRuntimeId, PersistentRuntimeDriver, RunId, RuntimeState
 from meerkat.errors import RuntimeDestroyed, RuntimeNotReady
 from meerkat.store import RuntimeStore
+from meerkat.testing.store_rows import R1, input_id, prompt
 
 
 def test_a_known_runtime_is_initializing_until_it_is_recovered(store: RuntimeStore) -> None:

@@ -8,8 +8,6 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from store_builders import R1, R2, RUN, START, batch, everything, input_id, prompt, receipt, row_of
-from store_builders import ended as operation_ended
 
 from meerkat import (
     EpochCursorSnapshot,
@@ -25,6 +23,19 @@ from meerkat.limits import KEEP_EVERYTHING, Retention
 from meerkat.outcomes import completion_of
 from meerkat.store import InputRow, Pruned, RuntimeStore
 from meerkat.store.retention import slim
+from meerkat.testing.store_rows import (
+    R1,
+    R2,
+    RUN,
+    START,
+    batch,
+    everything,
+    input_id,
+    prompt,
+    receipt,
+    row_of,
+)
+from meerkat.testing.store_rows import ended as operation_ended
 
 NONE_WHOLE = Retention(max_count=0)
 OTHER_RUN = RunId(UUID(int=8))

@@ -8,13 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from uuid import UUID
 
-from store_builders import R1, R2, START, batch, prompt, receipt, row_of
 from store_processes import Child, child
 
 from meerkat import IdempotencyKey, InputPhase, RunId
 from meerkat.limits import Retention
 from meerkat.store import SqliteStore
 from meerkat.store.retention import slim
+from meerkat.testing.store_rows import R1, R2, START, batch, prompt, receipt, row_of
 
 KILLS = 12
 RUNS = 40

@@ -9,21 +9,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from store_builders import (
-    R1,
-    R2,
-    R3,
-    START,
-    batch,
-    driver_over,
-    ended,
-    everything,
-    live,
-    prompt,
-    receipt,
-    row_of,
-    sql,
-)
+from store_builders import driver_over, sql
 
 from meerkat import (
     EpochCursorSnapshot,
@@ -46,6 +32,19 @@ from meerkat.store.rows import (
 from meerkat.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from meerkat.store.sqlite import _WITH_WORK
 from meerkat.store.sqlite_prune import _FORGET_RUNS, _WHOLE
+from meerkat.testing.store_rows import (
+    R1,
+    R2,
+    R3,
+    START,
+    batch,
+    ended,
+    everything,
+    live,
+    prompt,
+    receipt,
+    row_of,
+)
 
 EPOCH, EARLIER = RuntimeEpochId.new(), RuntimeEpochId.new()
 COLUMNS_OF_1, COLUMNS_OF_2 = 9, 12

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import R1, R2, RUN, batch, prompt, read_again, receipt, row_of, sql
+from store_builders import read_again, sql
 
 from meerkat.conversation import AppendMessages
 from meerkat.errors import StoreError
 from meerkat.store import SqliteStore
+from meerkat.testing.store_rows import R1, R2, RUN, batch, prompt, receipt, row_of
 
 
 class Recorder:

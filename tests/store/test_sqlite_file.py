@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_builders import R1, batch, everything, prompt, read_again, row_of, sql
+from store_builders import read_again, sql
 from store_processes import Child, child
 
 from meerkat.errors import StoreError
 from meerkat.store import SqliteStore
 from meerkat.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from meerkat.testing.store_rows import R1, batch, everything, prompt, row_of
 
 NOBODY = 65534
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from store_builders import R1, R2, R3, RUN, batch, everything, input_id, prompt, receipt, row_of
 
 from meerkat import IdempotencyKey, InputPhase, RunId, RuntimeEpochId, RuntimeState, SessionId
 from meerkat.conversation import (
@@ -18,6 +17,18 @@ from meerkat.conversation import (
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import StoreError
 from meerkat.store import MemoryStore, RuntimeStore, open_store
+from meerkat.testing.store_rows import (
+    R1,
+    R2,
+    R3,
+    RUN,
+    batch,
+    everything,
+    input_id,
+    prompt,
+    receipt,
+    row_of,
+)
 
 FIRST = AppendMessages(0, 2, b'[{"n":1},{"n":2}]')
 

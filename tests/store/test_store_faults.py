@@ -13,20 +13,7 @@ from typing import Any
 
 import pytest
 from faulty_binding import FaultyBinding
-from store_builders import (
-    QUICK,
-    R1,
-    R2,
-    R3,
-    Clock,
-    batch,
-    everything,
-    input_id,
-    prompt,
-    read_again,
-    receipt,
-    row_of,
-)
+from store_builders import QUICK, Clock, read_again
 
 from meerkat import (
     Accepted,
@@ -40,6 +27,17 @@ from meerkat.conversation import digest_of
 from meerkat.errors import CommitUnknown, StoreError
 from meerkat.json_values import parse
 from meerkat.store import SqliteStore
+from meerkat.testing.store_rows import (
+    R1,
+    R2,
+    R3,
+    batch,
+    everything,
+    input_id,
+    prompt,
+    receipt,
+    row_of,
+)
 
 INPUTS = 3
 WHEN = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from store_builders import R1, R2, RUN, batch, input_id, prompt, receipt, row_of
 
 from meerkat import InputPhase
 from meerkat.errors import StoreError
 from meerkat.store import RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import R1, R2, RUN, batch, input_id, prompt, receipt, row_of
 
 EDGES = (0, 2**63 - 1, 2**63, 2**64 - 1)
 

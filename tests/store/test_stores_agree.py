@@ -11,22 +11,7 @@ from uuid import UUID
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_builders import (
-    QUICK,
-    R1,
-    R2,
-    R3,
-    RUN,
-    START,
-    batch,
-    ended,
-    everything,
-    input_id,
-    live,
-    prompt,
-    receipt,
-    row_of,
-)
+from store_builders import QUICK
 
 from meerkat import (
     IdempotencyKey,
@@ -45,6 +30,21 @@ from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import StoreError
 from meerkat.limits import Retention
 from meerkat.store import Batch, InputRow, MemoryStore, Pruned, RuntimeStore, SqliteStore
+from meerkat.testing.store_rows import (
+    R1,
+    R2,
+    R3,
+    RUN,
+    START,
+    batch,
+    ended,
+    everything,
+    input_id,
+    live,
+    prompt,
+    receipt,
+    row_of,
+)
 
 RUNTIMES = (R1, R2, R3)
 LATER = START + timedelta(days=1)
