@@ -8,11 +8,23 @@ first asked for, so that a child process with one fail point does not wait for H
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from meerkat.testing import invariants
+    from meerkat.testing.invariants import InvariantBroken, Promises
 
-_WHERE: Final[dict[str, str]] = {}
+__all__ = [
+    "InvariantBroken",
+    "Promises",
+    "invariants",
+]
+
+_WHERE: Final[dict[str, str]] = {
+    "InvariantBroken": "invariants",
+    "Promises": "invariants",
+    "invariants": "invariants",
+}
 """Which module has a name; its own, if it is a module."""
 
 
