@@ -12,18 +12,47 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from meerkat.testing import invariants
-    from meerkat.testing.invariants import InvariantBroken, Promises
+    from meerkat.testing.faulty_store import (
+        FaultyStore,
+        StoreCall,
+        StoreFault,
+        When,
+        commit_unknown,
+        disk_full,
+        io_error,
+    )
+    from meerkat.testing.invariants import (
+        InvariantBroken,
+        Promises,
+    )
+    from meerkat.testing.store_wrapper import StoreWrapper
 
 __all__ = [
+    "FaultyStore",
     "InvariantBroken",
     "Promises",
+    "StoreCall",
+    "StoreFault",
+    "StoreWrapper",
+    "When",
+    "commit_unknown",
+    "disk_full",
     "invariants",
+    "io_error",
 ]
 
 _WHERE: Final[dict[str, str]] = {
+    "FaultyStore": "faulty_store",
     "InvariantBroken": "invariants",
     "Promises": "invariants",
+    "StoreCall": "faulty_store",
+    "StoreFault": "faulty_store",
+    "StoreWrapper": "store_wrapper",
+    "When": "faulty_store",
+    "commit_unknown": "faulty_store",
+    "disk_full": "faulty_store",
     "invariants": "invariants",
+    "io_error": "faulty_store",
 }
 """Which module has a name; its own, if it is a module."""
 
