@@ -7,13 +7,27 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Final
 
+from actors.cli.listings import (
+    InputsOptions,
+    Paging,
+    ReceiptsOptions,
+    RuntimesOptions,
+    inputs,
+    receipts,
+    runtimes,
+)
 from actors.cli.run import RunOptions, run
 from actors.cli.show import ShowOptions, show
 from actors.cli.status import ExitStatus, UsageError
 from meerkat.errors import StoreError
-from meerkat.store import RuntimeStore, open_store
+from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.store import Order, RuntimeStore, open_store
+from meerkat.store.protocol import EVERY_STATE
 
 DEFAULT_STORE: Final = "sqlite:///meerkat.db"
+PAGE: Final = 50
+"""Lines of a listing, unless it is said: what one looks through."""
+
 DISTRIBUTION: Final = "meerkat-runtime"
 
 _STATUSES: Final = """\
@@ -65,6 +79,47 @@ examples:
 {_STATUSES}"""
 
 
+_RUNTIMES_HELP: Final = f"""\
+Print the runtimes of a store: state,
+inputs that have not ended, how long the
+oldest of them waits, and what is wrong.
+
+examples:
+  meerkat runtimes
+  meerkat runtimes --sort pending
+  meerkat runtimes --sort oldest \\
+    --limit 10
+  meerkat runtimes --state stopped \\
+    --state retired --json
+
+{_STATUSES}"""
+
+_INPUTS_HELP: Final = f"""\
+Print the inputs of a runtime that have
+not ended, in the order in which they
+are worked; or those that have. What an
+input says is shown only when asked for.
+
+examples:
+  meerkat inputs support-1
+  meerkat inputs support-1 --ended
+  meerkat inputs support-1 --payload \\
+    --json
+
+{_STATUSES}"""
+
+_RECEIPTS_HELP: Final = f"""\
+Print the receipts of a runtime: what
+each run has consumed, and how many
+messages there were behind it.
+
+examples:
+  meerkat receipts support-1
+  meerkat receipts support-1 --json
+
+{_STATUSES}"""
+
+
 def act_on(arguments: Sequence[str]) -> ExitStatus:
     """Do what the arguments say.
 
@@ -102,6 +157,42 @@ def _show(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
     )
 
 
+def _runtimes(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return runtimes(
+        RuntimesOptions(
+            store=_store(given.store),
+            order=Order(given.sort),
+            states=frozenset(map(RuntimeState, given.state)) or EVERY_STATE,
+            paging=_paging(given),
+        )
+    )
+
+
+def _inputs(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return inputs(
+        InputsOptions(
+            runtime_id=given.runtime,
+            store=_store(given.store),
+            ended=given.ended,
+            payload=given.payload,
+            paging=_paging(given),
+        )
+    )
+
+
+def _receipts(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return receipts(
+        ReceiptsOptions(runtime_id=given.runtime, store=_store(given.store), paging=_paging(given))
+    )
+
+
+def _paging(given: argparse.Namespace) -> Paging:
+    return Paging(after=given.after, limit=given.limit, json=given.json)
+
+
 def _store(url: str) -> RuntimeStore:
     try:
         return open_store(url)
@@ -119,6 +210,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(
         _command(commands, "show", "RUNTIME", "print what is stored of a runtime", _SHOW_HELP)
     )
+    _add_runtimes(
+        _command(commands, "runtimes", "", "list the runtimes of a store", _RUNTIMES_HELP)
+    )
+    _add_inputs(_command(commands, "inputs", "RUNTIME", "list its inputs", _INPUTS_HELP))
+    _add_receipts(_command(commands, "receipts", "RUNTIME", "list its receipts", _RECEIPTS_HELP))
     return parser
 
 
@@ -133,7 +229,7 @@ def _command(
         name,
         help=summary,
         description=text,
-        usage=f"meerkat {name} {operand} [options]",
+        usage=" ".join(part for part in ("meerkat", name, operand, "[options]") if part),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -168,6 +264,49 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--messages", action="store_true", help="print the messages")
     parser.add_argument("--json", action="store_true", help="print JSON, on one line")
     parser.set_defaults(call=_show)
+
+
+def _add_runtimes(parser: argparse.ArgumentParser) -> None:
+    _add_store(parser)
+    parser.add_argument(
+        "--sort",
+        choices=[str(order) for order in Order],
+        default=str(Order.ID),
+        help="by name, by most pending inputs, or by the oldest one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--state",
+        action="append",
+        choices=[str(state) for state in RuntimeState],
+        default=[],
+        help="only runtimes in this state; may be given again",
+    )
+    _add_paging(parser)
+    parser.set_defaults(call=_runtimes)
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runtime", metavar="RUNTIME", help="the id of the runtime")
+    _add_store(parser)
+    parser.add_argument("--ended", action="store_true", help="those that have ended")
+    parser.add_argument("--payload", action="store_true", help="show what they say")
+    _add_paging(parser)
+    parser.set_defaults(call=_inputs)
+
+
+def _add_receipts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runtime", metavar="RUNTIME", help="the id of the runtime")
+    _add_store(parser)
+    _add_paging(parser)
+    parser.set_defaults(call=_receipts)
+
+
+def _add_paging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit", metavar="N", type=_positive, default=PAGE, help="how many (default: %(default)s)"
+    )
+    parser.add_argument("--after", metavar="PLACE", help="go on where the last page said")
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from actors.cli.status import ExitStatus, NotFoundError, UsageError
+from actors.cli.looking import looking_at, runtime_named
+from actors.cli.status import ExitStatus
 from actors.cli.texts import json_line, many_lines, one_line
 from meerkat.conversation import SessionSnapshot
-from meerkat.errors import StoreError
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.outcomes import completion_of
-from meerkat.store import RuntimeRow, RuntimeStore, SqliteStore
+from meerkat.store import RuntimeRow, RuntimeStore
 from meerkat.store.protocol import Page
 
 T = TypeVar("T")
@@ -38,24 +38,13 @@ class ShowOptions:
 
 def show(options: ShowOptions) -> ExitStatus:
     """Print it. Raises UsageError, NotFoundError and StoreError."""
-    try:
-        runtime_id = LogicalRuntimeId(options.runtime_id)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    store = options.store
-    if isinstance(store, SqliteStore) and not store.path.exists():
-        raise StoreError(f"{store.path}: there is no such file")
-    try:
-        row = store.load_runtime(runtime_id)
-        if row is None:
-            raise NotFoundError(f"Runtime not found: {runtime_id}")
-        snapshot = store.load_session_snapshot(runtime_id) or SessionSnapshot()
+    with looking_at(options.store) as store:
+        row = runtime_named(store, options.runtime_id)
+        snapshot = store.load_session_snapshot(row.runtime_id) or SessionSnapshot()
         if options.messages:
             _print_messages(row, json.loads(snapshot.messages), as_json=options.json)
         else:
             _print_facts(_facts_of(store, row, snapshot), as_json=options.json)
-    finally:
-        store.close()
     return ExitStatus.OK
 
 

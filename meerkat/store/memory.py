@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -30,9 +30,20 @@ from meerkat.input_lifecycle import InputPhase, InputState, contradiction
 from meerkat.limits import Retention
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
+from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import at_fork
+from meerkat.store.memory_listing import summaries
 from meerkat.store.memory_prune import Arrivals, prune_inputs, prune_operations
-from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow
+from meerkat.store.protocol import (
+    EVERY_STATE,
+    Batch,
+    InputRow,
+    Order,
+    Page,
+    Pruned,
+    RuntimeRow,
+    RuntimeSummary,
+)
 from meerkat.store.retention import Asked
 from meerkat.store.shelf import Shelf
 
@@ -242,6 +253,26 @@ class MemoryStore:
         live = [record for (epoch_id, _), record in begun if epoch_id == row.epoch_id]
         return OpsSnapshot.of(row.epoch_id, row.cursors, tuple(present), live)
 
+    def page_summaries(
+        self,
+        order: Order = Order.ID,
+        *,
+        states: Collection[RuntimeState] = EVERY_STATE,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Page[RuntimeSummary]:
+        """The runtimes at a glance, a page at a time."""
+        with self._lock:
+            return summaries(
+                self._shelves, self._whole, order, states=states, after=after, limit=limit
+            )
+
+    def page_active_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The inputs that have not ended, in order of admission, a page at a time."""
+        return _page_behind(self.load_active_inputs(runtime_id), after, limit)
+
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
@@ -250,12 +281,7 @@ class MemoryStore:
             shelf = self._shelves.get(runtime_id, Shelf())
             states = sorted(shelf.inputs.values(), key=_listed_under)
             finished = [state for state in states if state.input_id not in shelf.active]
-        ids = [str(state.input_id) for state in finished]
-        if after is not None and after not in ids:
-            return Page((), None)
-        start = 0 if after is None else ids.index(after) + 1
-        end = start + limit
-        return Page(tuple(finished[start:end]), ids[end - 1] if end < len(ids) else None)
+        return _page_behind(finished, after, limit)
 
     def page_receipts(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
@@ -325,6 +351,16 @@ def _follows(log: MessageLog | None, changes: Sequence[SessionChange]) -> bool:
 def receipt_place(receipt: RunBoundaryReceipt) -> str:
     """Where a receipt stands in a listing: its run id, then its sequence in 20 digits."""
     return f"{receipt.run_id}/{receipt.sequence:020d}"
+
+
+def _page_behind(states: list[InputState], after: str | None, limit: int) -> Page[InputState]:
+    """A page of inputs behind the one whose id is ``after``; empty when it is not there."""
+    ids = [str(state.input_id) for state in states]
+    if after is not None and after not in ids:
+        return Page((), None)
+    start = 0 if after is None else ids.index(after) + 1
+    end = start + limit
+    return Page(tuple(states[start:end]), ids[end - 1] if end < len(ids) else None)
 
 
 def _page(items: list[T], places: list[str], after: str | None, limit: int) -> Page[T]:

@@ -7,7 +7,7 @@ behind a network costs one round trip for a group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -30,6 +30,7 @@ from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.words import Word
 
 T = TypeVar("T")
 
@@ -123,6 +124,39 @@ class Pruned:
     next: str | None = None
 
 
+class Order(Word):
+    """In which order runtimes are listed."""
+
+    ID = "id"
+    """By name."""
+    PENDING = "pending"
+    """Those with most inputs that have not ended come first, then by name."""
+    OLDEST = "oldest"
+    """Whose oldest input that has not ended was accepted first comes first; then by name."""
+
+
+EVERY_STATE: Final = frozenset(RuntimeState)
+
+
+@frozen(kw_only=True)
+class RuntimeSummary:
+    """One runtime at a glance, for people and their tools: nothing that runs relies on it.
+
+    One whose row cannot be read is listed all the same, with what is wrong: a bad row must
+    not hide the others from who has to mend it.
+    """
+
+    name: str
+    """Its id, as it is stored."""
+    row: RuntimeRow | None
+    """None when it cannot be read; then ``unreadable`` says why."""
+    pending: int
+    """Inputs that have not ended."""
+    oldest_at: datetime | None
+    """When the oldest of them was accepted; None without one, or where that cannot be read."""
+    unreadable: str | None = None
+
+
 @runtime_checkable
 class RuntimeStore(Protocol):
     """Durable storage for runtimes. Every method is thread-safe and may block on the disk.
@@ -160,6 +194,17 @@ class RuntimeStore(Protocol):
 
     def list_runtimes(self, *, after: str | None = None, limit: int = 1000) -> Page[RuntimeRow]:
         """The runtimes by id, a page at a time."""
+        ...
+
+    def page_summaries(
+        self,
+        order: Order = Order.ID,
+        *,
+        states: Collection[RuntimeState] = EVERY_STATE,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Page[RuntimeSummary]:
+        """The runtimes in these states at a glance, a page at a time."""
         ...
 
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
@@ -208,6 +253,12 @@ class RuntimeStore(Protocol):
 
         None without an epoch.
         """
+        ...
+
+    def page_active_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The same, a page at a time; ``after`` is the id of the last one before it."""
         ...
 
     def page_terminal_inputs(

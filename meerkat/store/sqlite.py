@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +22,19 @@ from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.limits import JSON_INT_MAX, Retention
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
+from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import at_fork
 from meerkat.store.ownership import OwnerLock
-from meerkat.store.protocol import Batch, InputRow, Page, Pruned, RuntimeRow
+from meerkat.store.protocol import (
+    EVERY_STATE,
+    Batch,
+    InputRow,
+    Order,
+    Page,
+    Pruned,
+    RuntimeRow,
+    RuntimeSummary,
+)
 from meerkat.store.retention import Asked
 from meerkat.store.rows import (
     input_columns,
@@ -37,6 +47,7 @@ from meerkat.store.rows import (
     signed,
 )
 from meerkat.store.sqlite_file import Connect, Synchronous, create_private, open_writer
+from meerkat.store.sqlite_listing import RUNTIME, active_input_rows, summaries
 from meerkat.store.sqlite_prune import look, write
 from meerkat.store.sqlite_readers import (
     INPUT,
@@ -56,11 +67,7 @@ from meerkat.store.sqlite_write import (
     write_one,
 )
 
-_RUNTIME: Final = (
-    "SELECT runtime_id, session_id, epoch_id, state, fence, registered, "
-    "next_admission_sequence, CAST(silent_intents AS BLOB), CAST(cursors AS BLOB), "
-    "feed_watermark, live_operations, set_aside FROM runtimes"
-)
+_RUNTIME: Final = f"SELECT {RUNTIME} FROM runtimes"
 _WITH_WORK: Final = (
     "SELECT runtime_id FROM runtimes WHERE registered AND runtime_id IN ("
     "SELECT DISTINCT runtime_id FROM inputs WHERE outcome IS NULL "
@@ -319,6 +326,27 @@ class SqliteStore:
         rows, begun = stored or ([], [])
         return ops_snapshot_of(runtime, rows[::-1], begun)
 
+    def page_summaries(
+        self,
+        order: Order = Order.ID,
+        *,
+        states: Collection[RuntimeState] = EVERY_STATE,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Page[RuntimeSummary]:
+        """The runtimes at a glance, a page at a time."""
+        page = self._readers.read(lambda reader: summaries(reader, order, states, after, limit))
+        return page or Page((), None)
+
+    def page_active_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The inputs that have not ended, in order of admission, a page at a time."""
+        rows = self._readers.read(
+            lambda reader: active_input_rows(reader, runtime_id.value, after, limit + 1)
+        )
+        return _page_of_inputs(rows or [], limit)
+
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
@@ -326,9 +354,7 @@ class SqliteStore:
         rows = self._readers.read(
             lambda reader: terminal_input_rows(reader, runtime_id.value, after, limit + 1)
         )
-        rows = rows or []
-        items = tuple(input_of(row) for row in rows[:limit])
-        return Page(items, rows[limit - 1][0] if len(rows) > limit else None)
+        return _page_of_inputs(rows or [], limit)
 
     def page_receipts(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
@@ -371,3 +397,9 @@ class SqliteStore:
         except (Refused, *THE_BATCHS_FAULT) as error:
             raise StoreError(f"{self.path}: {error}") from error
         return pruned
+
+
+def _page_of_inputs(rows: list[Any], limit: int) -> Page[InputState]:
+    """A page of rows that are read up to one past it."""
+    items = tuple(input_of(row) for row in rows[:limit])
+    return Page(items, rows[limit - 1][0] if len(rows) > limit else None)

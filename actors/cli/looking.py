@@ -1,0 +1,34 @@
+"""Looking: at a store that somebody else may own. Nothing is created, and nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from actors.cli.status import NotFoundError, UsageError
+from meerkat.errors import StoreError
+from meerkat.identifiers import LogicalRuntimeId
+from meerkat.store import RuntimeRow, RuntimeStore, SqliteStore
+
+
+@contextmanager
+def looking_at(store: RuntimeStore) -> Iterator[RuntimeStore]:
+    """The store, which is closed behind it; StoreError where there is none."""
+    if isinstance(store, SqliteStore) and not store.path.exists():
+        raise StoreError(f"{store.path}: there is no such file")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def runtime_named(store: RuntimeStore, name: str) -> RuntimeRow:
+    """The row of a runtime; UsageError for what is no name, NotFoundError for nobody's."""
+    try:
+        runtime_id = LogicalRuntimeId(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    row = store.load_runtime(runtime_id)
+    if row is None:
+        raise NotFoundError(f"Runtime not found: {runtime_id}")
+    return row
