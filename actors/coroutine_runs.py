@@ -20,6 +20,7 @@ from actors.runs import FRAMES_SHOWN, RunBase
 from meerkat.boundary import AsyncBoundary
 from meerkat.conversation import Conversation, MessageLog, decoded
 from meerkat.errors import RunCancelled
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import InputId
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import RunOutput, WakeReason
@@ -113,12 +114,15 @@ class CoroutineRun(RunBase):
         conversation = self._loaded()
         plan = conversation.plan(output, self._session.snapshot)
         taken_over = partial(self._session.apply, plan.change)
+        reached(FailPoint.BOUNDARY_PLANNED)
         reply = self._link.commit_boundary(input_ids, plan, conversation)
         # On the loop, and before the waiter there goes on: callbacks keep their order.
         reply.add_done_callback(
             lambda reply: None if reply.exception() else self._loop.call(taken_over)
         )
-        return await _undisturbed(asyncio.wrap_future(reply))
+        receipt = await _undisturbed(asyncio.wrap_future(reply))
+        reached(FailPoint.BOUNDARY_COMMITTED)
+        return receipt
 
     def _loaded(self) -> Conversation:
         if self._conversation is None:
@@ -179,6 +183,7 @@ class CoroutineRun(RunBase):
         self._link.carried()
         try:
             self._session = MessageLog(await self._loop.read(self._read_session))
+            reached(FailPoint.RUN_BEGINS)
             output = await self._apply(self, self._primitive)
             return planned(output, self._loaded(), self._session.snapshot)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises is a failure

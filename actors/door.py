@@ -26,6 +26,7 @@ from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import InputValidationFailed
 from meerkat.events import RuntimeEventEnvelope
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import (
     InputId,
     LogicalRuntimeId,
@@ -140,6 +141,7 @@ class Door:
         name = as_runtime_id(runtime_id)
         if before is not None:
             before(system, "ingest", name)
+        reached(FailPoint.INPUT_OFFERED)
         message = m.Accept(input, payload, reply)
         _deliver(system, name, message, partial(system.calls.opened_within_limit, reply, name))
         return Asked("ingest", name, reply)

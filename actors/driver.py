@@ -52,6 +52,7 @@ from meerkat.errors import (
     RuntimeUnavailable,
     StoreError,
 )
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
@@ -239,6 +240,7 @@ class DriverActor(PooledActor):
         ticket = self.ticket  # which is to know what the memory was before
         memory.apply(transition)
         ticket.decided(transition, now, reply, answer(transition) if answer else None)
+        reached(FailPoint.COMMAND_DECIDED)
         return transition
 
     def loaded(self) -> RuntimeMemory:
@@ -338,6 +340,7 @@ class DriverActor(PooledActor):
         self.entry = Entry(self.runtime_id, batch, lambda error: self.tell(m.Landed(ticket, error)))
         self.in_flight = ticket
         self._ticket = None
+        reached(FailPoint.TICKET_LEAVES)
         self.system.journal.submit(self.entry)
 
     @property
@@ -356,6 +359,7 @@ class DriverActor(PooledActor):
             return
         self.fence, self._claimed = self.fence + 1, True
         self.system.events.claimed(self.runtime_id, self.fence)
+        reached(FailPoint.TICKET_LANDED)
         if ticket.commit.proves:
             self._failures = 0
         self._let_out(ticket)
@@ -363,6 +367,7 @@ class DriverActor(PooledActor):
     def _let_out(self, ticket: Ticket) -> None:
         """Let a durable ticket out. What it cannot let out is made good by beginning anew."""
         error = driver_release.release(self, ticket)
+        reached(FailPoint.TICKET_LET_OUT)
         if self.in_flight is ticket:
             self.in_flight = self.entry = None
         else:

@@ -15,6 +15,7 @@ from actors import driver_rest
 from actors.passivation import Note
 from actors.system import System
 from meerkat import kernel
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
 from meerkat.loading import load_memory, recovery_of
@@ -52,6 +53,7 @@ def load(
         memory = RuntimeMemory(runtime_id, durable=True, rules=system.rules, head=head)
     else:
         memory = load_memory(system.store, row, system.rules, executor_attached=attached)
+    reached(FailPoint.RUNTIME_READ)
     if note is not None:
         driver_rest.before_recovery(note, memory)
     take_up_operations(system, memory)
@@ -63,6 +65,7 @@ def load(
         memory.apply(recovery)
         if note is not None:
             driver_rest.after_recovery(note, memory)
+        reached(FailPoint.RUNTIME_RECOVERED)
     return Loaded(
         memory=memory,
         head=head,

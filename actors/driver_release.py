@@ -13,6 +13,7 @@ from actors import messages as m
 from actors.ticket import Step, Ticket
 from actors.watching import NoticeKind
 from meerkat import kernel
+from meerkat.fail_points import FailPoint, reached
 from meerkat.input_lifecycle import InputState
 from meerkat.outcomes import TerminationReason, completion_of, terminated
 from meerkat.policy import Signal
@@ -37,6 +38,7 @@ def release(driver: DriverActor, ticket: Ticket) -> BaseException | None:
                 _let_step_out(driver, step)
             finally:
                 step.settle()
+            reached(FailPoint.STEP_LET_OUT)
         except BaseException as error:  # the steps behind it have callers too
             logger.exception("runtime %s: not all of a step came out", driver.runtime_id)
             first = first or error

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from actors.passivation import Note
+from meerkat.fail_points import FailPoint, reached
 from meerkat.kernel import RuntimeMemory
 from meerkat.runtime_lifecycle import AT_REST, RuntimeState
 
@@ -67,6 +68,7 @@ def leave_behind(driver: DriverActor) -> None:
         note = Note(executor=driver.executor, idle=False, asleep=False, host_events={})
         system.notes.put(runtime_id, note)  # it is unavailable, and has its executor all the same
     driver.memory = None
+    reached(FailPoint.RUNTIME_PASSIVATED)
 
 
 def _note(driver: DriverActor, memory: RuntimeMemory) -> Note | None:

@@ -21,6 +21,7 @@ import pykka
 
 from actors.threaded import ActorThreads, ThreadedActor
 from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, StoreError
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store import Batch, RuntimeStore
 
@@ -185,15 +186,18 @@ class Journal:
             group.extend(self._waiting.popleft() for _ in taken)
 
     def _commit(self, group: list[Entry]) -> None:
+        reached(FailPoint.GROUP_TAKEN)
         try:
             answers = self._store.commit_many([entry.batch for entry in group])
         except StoreError as error:
             answers = [error] * len(group)
+        reached(FailPoint.GROUP_WRITTEN)
         now = self._monotonic()
         for entry, answer in zip(group, answers, strict=True):
             if answer is None:
                 self._note_served(entry.runtime_id, now)
             entry.tell(answer)
+            reached(FailPoint.BATCH_ANSWERED)
 
     # --- failing ------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from meerkat.bindings import SessionRuntimeBindings
 from meerkat.boundary import Boundary
 from meerkat.conversation import Conversation, Plan, SessionSnapshot
 from meerkat.errors import RecoveryCorruption, RunCancelled, StoreError
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Input
 from meerkat.receipts import RunBoundaryReceipt
@@ -179,6 +180,7 @@ class RunBase(ABC):
         self._end(Failed(f"the run broke off: {type(error).__name__}", recoverable=True))
 
     def _end(self, ending: Ending) -> None:
+        reached(FailPoint.RUN_RETURNED)
         self.attention.end()
         self._link.ended(ending)
 
@@ -237,8 +239,12 @@ class Run(RunBase):
     def _commit(self, input_ids: tuple[InputId, ...], output: RunOutput) -> RunBoundaryReceipt:
         self._before_commit()
         conversation = self._loaded()
-        reply = self._link.commit_boundary(input_ids, conversation.plan(output), conversation)
-        return wait_for(reply, "commit", None)
+        plan = conversation.plan(output)
+        reached(FailPoint.BOUNDARY_PLANNED)
+        reply = self._link.commit_boundary(input_ids, plan, conversation)
+        receipt = wait_for(reply, "commit", None)
+        reached(FailPoint.BOUNDARY_COMMITTED)
+        return receipt
 
     def _loaded(self) -> Conversation:
         if self._conversation is None:
@@ -260,6 +266,7 @@ class Run(RunBase):
 
     def _outcome(self) -> Ending:
         try:
+            reached(FailPoint.RUN_BEGINS)
             return planned(self._apply(self, self._primitive), self._loaded())
         except BaseException as error:  # noqa: BLE001 - whatever a host raises is a failure
             return ending_of(error, cancelled=self.cancelled.is_set())

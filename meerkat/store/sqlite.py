@@ -17,6 +17,7 @@ from typing import Any, Final
 from meerkat.completion_feed import FEED_MAX
 from meerkat.conversation import SessionSnapshot
 from meerkat.errors import CommitUnknown, StoreError
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.limits import JSON_INT_MAX, Retention
@@ -127,6 +128,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close every connection and give the ownership back. Idempotent."""
+        reached(FailPoint.STORE_CLOSING)
         self._readers.close()
         with self._lock, at_fork.in_sqlite:
             if self._owner.held:
@@ -149,10 +151,12 @@ class SqliteStore:
     def _open_writer(self) -> Any:
         if self._writer is None:
             create_private(self.path)
+            reached(FailPoint.FILE_CREATED)
             owned_before = self._owner.held
             self._owner.acquire()
             try:
                 self._writer = open_writer(self.path, self._connect, self._synchronous)
+                reached(FailPoint.STORE_OPENED)
             except BaseException:
                 if not owned_before:
                     self._owner.release()
@@ -220,7 +224,9 @@ class SqliteStore:
             writer = self._open_writer()
             try:
                 writer.execute("BEGIN IMMEDIATE")
+                reached(FailPoint.TRANSACTION_BEGUN)
                 written = write(writer)
+                reached(FailPoint.COMMIT_DUE)
             except THE_BATCHS_FAULT:
                 self._roll_back(writer)
                 raise
@@ -238,6 +244,7 @@ class SqliteStore:
                 if isinstance(error, sqlite3.Error):
                     raise CommitUnknown(f"{self.path}: {error}") from error
                 raise
+            reached(FailPoint.COMMIT_DONE)
             return written
 
     def _roll_back(self, writer: Any) -> None:
@@ -392,6 +399,7 @@ class SqliteStore:
             return Pruned()
         if not step.writes:
             return Pruned(next=step.next)
+        reached(FailPoint.PRUNE_FOUND)
         try:
             pruned: Pruned = self._transact(lambda writer: write(writer, step))
         except (Refused, *THE_BATCHS_FAULT) as error:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from attrs import frozen
 
 from meerkat.errors import StoreError
+from meerkat.fail_points import FailPoint, reached
 from meerkat.store.schema import (
     APPLICATION_ID,
     MIGRATIONS,
@@ -197,8 +198,10 @@ def migrate(connection: Any) -> None:
         for number in range(version + 1, SCHEMA_VERSION + 1):
             for statement in MIGRATIONS[number]:
                 connection.execute(statement)
+                reached(FailPoint.MIGRATION_STEP)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        reached(FailPoint.MIGRATION_WRITTEN)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

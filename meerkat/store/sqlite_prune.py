@@ -16,6 +16,7 @@ from attrs import field, frozen
 from meerkat.codec import from_json
 from meerkat.epoch import EpochCursorSnapshot
 from meerkat.errors import DecodeError
+from meerkat.fail_points import FailPoint, reached
 from meerkat.json_values import dump, parse
 from meerkat.limits import JSON_INT_MAX
 from meerkat.store.protocol import Pruned
@@ -171,9 +172,11 @@ def write(writer: Any, step: Step) -> Pruned:
     if step.inputs:
         places = dump([each.place for each in step.inputs]).decode()
         inputs = writer.execute(_SLIM, (places,)).rowcount
+        reached(FailPoint.PRUNE_STEP)
         runs = {(each.runtime_id, each.run_id) for each in step.inputs if each.run_id is not None}
         named = dump([list(run) for run in sorted(runs)]).decode()
         receipts = writer.execute(_FORGET_RUNS, (named,)).rowcount
+        reached(FailPoint.PRUNE_STEP)
     if step.operations:
         keys = dump([list(key) for key in step.operations]).decode()
         operations = writer.execute(_FORGET_OPERATIONS, (keys,)).rowcount

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages, SessionChange
 from meerkat.errors import Fenced, StoreError
+from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store.protocol import Batch
 from meerkat.store.rows import (
@@ -98,6 +99,7 @@ def _write_rows(connection: Any, template: str, rows: Sequence[Columns]) -> int:
             values = [value for row in chunk for value in row]
             statement = _statement(template, size, len(chunk[0]))
             changed += connection.execute(statement, values).rowcount
+            reached(FailPoint.ROWS_WRITTEN)
             start += size
     return changed
 

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from meerkat.testing import invariants
+    from meerkat.testing.fail_points import (
+        FailPoints,
+        PointReached,
+    )
     from meerkat.testing.faulty_store import (
         FaultyStore,
         StoreCall,
@@ -28,8 +32,10 @@ if TYPE_CHECKING:
     from meerkat.testing.store_wrapper import StoreWrapper
 
 __all__ = [
+    "FailPoints",
     "FaultyStore",
     "InvariantBroken",
+    "PointReached",
     "Promises",
     "StoreCall",
     "StoreFault",
@@ -42,8 +48,10 @@ __all__ = [
 ]
 
 _WHERE: Final[dict[str, str]] = {
+    "FailPoints": "fail_points",
     "FaultyStore": "faulty_store",
     "InvariantBroken": "invariants",
+    "PointReached": "fail_points",
     "Promises": "invariants",
     "StoreCall": "faulty_store",
     "StoreFault": "faulty_store",
