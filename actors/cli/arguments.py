@@ -270,16 +270,18 @@ def _add_runtimes(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
     parser.add_argument(
         "--sort",
+        metavar="BY",
         choices=[str(order) for order in Order],
         default=str(Order.ID),
-        help="by name, by most pending inputs, or by the oldest one (default: %(default)s)",
+        help="id, pending (most of them first), or oldest (default: %(default)s)",
     )
     parser.add_argument(
         "--state",
         action="append",
+        metavar="STATE",
         choices=[str(state) for state in RuntimeState],
         default=[],
-        help="only runtimes in this state; may be given again",
+        help="only runtimes in this state; may be given again. States: %(choices)s",
     )
     _add_paging(parser)
     parser.set_defaults(call=_runtimes)

@@ -1,52 +1,63 @@
-"""Tables: rows for people, as wide as their terminal, and as wide as need be elsewhere."""
+"""Tables: rows for people. Where the terminal is too narrow, a row is a few lines.
+
+What came from elsewhere is made fit for a terminal.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 from actors.cli.texts import one_line
 
-_UNBOUNDED: Final = 10_000
-"""Columns of what is no terminal: a line is a row, for whatever reads lines."""
+_GAP: Final = "  "
 
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print it to standard output. The first column is folded where the terminal is narrow.
-
-    A number stands to the right, and a column with nothing in it not at all. What came from
-    elsewhere is made fit for a terminal.
-    """
-    console = Console(
-        file=sys.stdout,
-        width=None if sys.stdout.isatty() else _UNBOUNDED,
-        highlight=False,
-        soft_wrap=False,
-        color_system=None,
-    )
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="")
-    found = list(zip(*([_cell(value) for value in row] for row in rows), strict=True))
-    filled = [number for number, cells in enumerate(found) if any(cell.plain for cell in cells)]
-    for number in filled:
-        right = all(cell.justify == "right" for cell in found[number])
-        table.add_column(columns[number], overflow="fold", justify="right" if right else "left")
-    for row in zip(*(found[number] for number in filled), strict=True):
-        table.add_row(*row)
-    console.print(table)
+    """Print it to standard output: numbers to the right, and no column with nothing in it."""
+    cells = list(zip(*rows, strict=True))
+    filled = [number for number, column in enumerate(cells) if set(column) - {None, ""}]
+    names = [columns[number] for number in filled]
+    texts = [[_text(value) for value in cells[number]] for number in filled]
+    right = [all(isinstance(value, int) for value in cells[number]) for number in filled]
+    widths = [max(map(cell_len, (name, *found))) for name, found in zip(names, texts, strict=True)]
+    if sys.stdout.isatty() and sum(widths) + len(_GAP) * len(widths) > _terminal():
+        _print_blocks(names, zip(*texts, strict=True))
+        return
+    for row in (names, *zip(*texts, strict=True)):
+        padded = map(_padded, row, widths, right)
+        print(_GAP.join(padded).rstrip())
 
 
-def _cell(value: object) -> Text:
-    if value is None:
-        return Text("")
-    return Text(one_line(str(value)), justify="right" if isinstance(value, int) else "left")
+def _print_blocks(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Each row on lines of its own, one for each of its cells that is not empty."""
+    width = max(map(len, names))
+    for number, row in enumerate(rows):
+        if number:
+            print()
+        for name, text in zip(names, row, strict=True):
+            if text:
+                print(f"{name.lower():<{width}} {text}")
+
+
+def _terminal() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _text(value: object) -> str:
+    return "" if value is None else one_line(str(value))
+
+
+def _padded(text: str, width: int, right: bool) -> str:  # noqa: FBT001 - one of three columns
+    padding = " " * (width - cell_len(text))
+    return padding + text if right else text + padding
 
 
 def age(since: datetime | None, now: datetime) -> str | None:

@@ -8,16 +8,14 @@ from typing import Final
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store.memory_prune import Arrivals, Shelves
-from meerkat.store.protocol import Order, Page, RuntimeSummary
+from meerkat.store.protocol import PLACE_MAX, Order, Page, RuntimeSummary
 from meerkat.store.shelf import Shelf
-
-_NEVER: Final = 2**63 - 1
 
 _Firsts = Mapping[LogicalRuntimeId, int]
 
 _PLACES: Final[Mapping[Order, Callable[[RuntimeSummary, int], int]]] = {
     Order.ID: lambda _summary, _first: 0,
-    Order.PENDING: lambda summary, _first: -summary.pending,
+    Order.PENDING: lambda summary, _first: PLACE_MAX - summary.pending,
     Order.OLDEST: lambda _summary, first: first,
 }
 
@@ -37,7 +35,7 @@ def summaries(
     for runtime_id, shelf in shelves.items():
         if shelf.row is not None and shelf.row.state in states:
             summary = _summary(runtime_id, shelf)
-            place = _PLACES[order](summary, firsts.get(runtime_id, _NEVER))
+            place = _PLACES[order](summary, firsts.get(runtime_id, PLACE_MAX))
             listed.append(((place, summary.name), summary))
     listed.sort(key=lambda each: each[0])
     if after is not None:

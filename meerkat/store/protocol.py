@@ -137,6 +137,10 @@ class Order(Word):
 
 EVERY_STATE: Final = frozenset(RuntimeState)
 
+PLACE_MAX: Final = 2**63 - 1
+"""The last place in a listing by number, from which those that come first for being many count
+down: what names a place never begins like an option of a command line."""
+
 
 @frozen(kw_only=True)
 class RuntimeSummary:

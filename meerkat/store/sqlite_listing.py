@@ -13,7 +13,7 @@ from typing import Any, Final
 from meerkat.errors import RecoveryCorruption
 from meerkat.json_values import parse
 from meerkat.runtime_lifecycle import RuntimeState
-from meerkat.store.protocol import EVERY_STATE, Order, Page, RuntimeSummary
+from meerkat.store.protocol import EVERY_STATE, PLACE_MAX, Order, Page, RuntimeSummary
 from meerkat.store.rows import runtime_of
 from meerkat.store.sqlite_readers import INPUT
 
@@ -57,10 +57,10 @@ def _page(listed: str) -> str:
 
 _STATEMENTS: Final[Mapping[Order, str]] = {
     Order.ID: _page(_BY_NAME),
-    Order.PENDING: _page(_by_what_waits("-coalesce(pending, 0)")),
-    Order.OLDEST: _page(_by_what_waits("coalesce(first, 9223372036854775807)")),
+    Order.PENDING: _page(_by_what_waits(f"{PLACE_MAX} - coalesce(pending, 0)")),
+    Order.OLDEST: _page(_by_what_waits(f"coalesce(first, {PLACE_MAX})")),
 }
-_BEFORE_ALL: Final = -(2**63)
+_BEFORE_ALL: Final = -1
 
 _ADMITTED: Final = "admission_sequence IS NULL, admission_sequence < 0, admission_sequence, rowid"
 
