@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         InvariantBroken,
         Promises,
     )
+    from meerkat.testing.store_conformance import (
+        StoreCapability,
+        StoreConformance,
+    )
     from meerkat.testing.store_wrapper import StoreWrapper
 
 __all__ = [
@@ -38,6 +42,8 @@ __all__ = [
     "PointReached",
     "Promises",
     "StoreCall",
+    "StoreCapability",
+    "StoreConformance",
     "StoreFault",
     "StoreWrapper",
     "When",
@@ -54,6 +60,8 @@ _WHERE: Final[dict[str, str]] = {
     "PointReached": "fail_points",
     "Promises": "invariants",
     "StoreCall": "faulty_store",
+    "StoreCapability": "store_conformance",
+    "StoreConformance": "store_conformance",
     "StoreFault": "faulty_store",
     "StoreWrapper": "store_wrapper",
     "When": "faulty_store",

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 from store_builders import Clock, driver_over, dump, sql
 
-from meerkat import InputPhase, PersistentRuntimeDriver, RuntimeState
+from meerkat import InputPhase, PersistentRuntimeDriver, RuntimeEpochId, RuntimeState
 from meerkat.conversation import AppendMessages
 from meerkat.errors import RecoveryCorruption, RuntimeNotReady
 from meerkat.input_lifecycle import AbandonCause, AbandonedOutcome, AbandonReason, ConsumedOutcome
@@ -18,6 +18,7 @@ from meerkat.testing.store_rows import (
     R2,
     RUN,
     batch,
+    ended,
     input_id,
     prompt,
     receipt,
@@ -183,3 +184,11 @@ def test_unsound_receipts_messages_and_ids_are_named(sqlite_store: SqliteStore, 
     sql(path, "UPDATE inputs SET runtime_id = ' bad' WHERE runtime_id = 'agent-2'")
     with pytest.raises(RecoveryCorruption, match="' bad'"):
         sqlite_store.runtimes_with_work()
+
+
+def test_an_unreadable_operation_names_its_runtime(sqlite_store: SqliteStore, path: Path) -> None:
+    epoch_id = RuntimeEpochId.new()
+    sqlite_store.commit(batch(R1, epoch_id=epoch_id, operations=(ended(1, epoch_id),)))
+    sql(path, "UPDATE operations SET record = '{}'")
+    with pytest.raises(RecoveryCorruption, match="operations of agent-1"):
+        sqlite_store.load_ops_snapshot(R1)

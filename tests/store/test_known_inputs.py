@@ -5,10 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import UUID
 
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_builders import QUICK, sql
@@ -17,7 +15,7 @@ from meerkat import IdempotencyKey, InputId, InputPhase, InputState, LogicalRunt
 from meerkat.errors import RecoveryCorruption
 from meerkat.loading import KnownInputs, known_input
 from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
-from meerkat.testing.store_rows import R1, R2, batch, input_id, prompt, row_of
+from meerkat.testing.store_rows import R1, batch, input_id, prompt, row_of
 
 ENDED = InputPhase.CONSUMED
 
@@ -39,51 +37,6 @@ def known(
 
 
 # --- the store --------------------------------------------------------------------------
-
-
-def test_inputs_are_known_by_id_and_by_key_finished_or_not(store: RuntimeStore) -> None:
-    store.commit(
-        batch(
-            R1,
-            row_of(prompt(1, "a")),
-            row_of(prompt(2), ENDED, 1),
-            row_of(prompt(3, "c"), ENDED, 2),
-            row_of(prompt(4), sequence=3),
-        )
-    )
-    assert known(store, [1, 2, 9]) == {1, 2}
-    assert known(store, [], ["a", "c", "none"]) == {1, 3}
-    assert known(store, [4, 1], ["a", "c"]) == {1, 3, 4}
-    assert known(store, [9], ["z"]) == set()
-
-
-def test_nothing_asked_is_nothing_known(store: RuntimeStore) -> None:
-    assert store.load_known_inputs(R1, [], []) == []
-    store.commit(batch(R1, row_of(prompt(1))))
-    assert store.load_known_inputs(R1, [], []) == []
-
-
-def test_a_store_or_runtime_nobody_wrote_to_knows_nothing(store: RuntimeStore) -> None:
-    assert known(store, [1], ["a"]) == set()
-    store.commit(batch(R2, row_of(prompt(1, "a"))))
-    assert known(store, [1], ["a"]) == set()
-    assert known(store, [1], of=R2) == known(store, [], ["a"], of=R2) == {1}
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 64, 200])
-def test_many_are_known_at_once(store: RuntimeStore, count: int) -> None:
-    rows = [row_of(prompt(number, f"k{number}"), sequence=number) for number in range(200)]
-    store.commit(batch(R1, *rows))
-    asked = range(200 - count, 200)
-    assert known(store, asked) == set(asked)
-    assert known(store, [], [f"k{each}" for each in asked]) == set(asked)
-    assert known(store, [*asked, 0], [f"k{each}" for each in asked]) == {0, *asked}
-
-
-def test_text_is_compared_as_it_is(store: RuntimeStore) -> None:
-    odd = "'; DROP TABLE inputs; --%_ä"
-    store.commit(batch(R1, row_of(prompt(1, odd)), row_of(prompt(2, "A"), sequence=1)))
-    assert known(store, [], [odd, "a"]) == {1}
 
 
 def test_a_row_that_cannot_be_read_is_corruption(sqlite_store: SqliteStore, path: Path) -> None:
@@ -180,9 +133,3 @@ def test_it_answers_for_those_it_was_asked_about_alone() -> None:
     assert [each in found for each in inside] == [True] * 4
     outside = (prompt(3), prompt(3, "a"), prompt(1, "b"), prompt(2, "b"))
     assert [each in found for each in outside] == [False] * 4
-
-
-def test_ids_are_of_any_version(store: RuntimeStore) -> None:
-    odd = InputId(UUID(int=2**128 - 1))
-    store.commit(batch(R1, row_of(evolve(prompt(1), id=odd))))
-    assert [s.input_id for s in store.load_known_inputs(R1, [odd], [])] == [odd]

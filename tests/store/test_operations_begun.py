@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from faulty_binding import FaultyBinding
 from store_builders import read_again, sql
 
-from meerkat import EpochCursorSnapshot, RuntimeEpochId, RuntimeState, from_json, to_json
-from meerkat.errors import Fenced, RecoveryCorruption, StoreError
+from meerkat import EpochCursorSnapshot, RuntimeEpochId, from_json, to_json
+from meerkat.errors import RecoveryCorruption, StoreError
 from meerkat.json_values import parse
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.store import Batch, RuntimeStore, SqliteStore
-from meerkat.testing.store_rows import R1, R2, R3, batch, ended, live
+from meerkat.testing.store_rows import R1, batch, ended, live
 
-EPOCH, NEXT = RuntimeEpochId.new(), RuntimeEpochId.new()
+EPOCH = RuntimeEpochId.new()
 
 
 def of_epoch(epoch_id: RuntimeEpochId | None = EPOCH, after: int = 1, **changes: Any) -> Batch:
@@ -30,62 +29,6 @@ def live_in(store: RuntimeStore) -> tuple[OperationRecord, ...]:
     snapshot = store.load_ops_snapshot(R1)
     assert snapshot is not None
     return snapshot.live
-
-
-def test_what_has_begun_is_live_by_its_birth_and_then_its_id(store: RuntimeStore) -> None:
-    store.commit(of_epoch(after=0, begun=(live(3, 1), live(2, 1))))
-    assert live_in(store) == (live(2, 1), live(3, 1))
-    store.commit(of_epoch(begun=(live(9), live(1, 2))))
-    assert live_in(store) == (live(9), live(2, 1), live(3, 1), live(1, 2))
-
-
-def test_what_is_noted_stays_as_it_is(store: RuntimeStore) -> None:
-    store.commit(of_epoch(after=0, begun=(live(1), evolve(live(1), progress_count=1))))
-    store.commit(of_epoch(begun=(evolve(live(1), progress_count=2), live(2))))
-    assert live_in(store) == (live(1), live(2))
-
-
-def test_an_end_takes_the_note_away_and_no_other(store: RuntimeStore) -> None:
-    store.commit(batch(R2, epoch_id=EPOCH, begun=(live(1),)))
-    store.commit(of_epoch(after=0, begun=tuple(map(live, range(100)))))
-    rows = tuple(ended(number + 1, EPOCH, live(number)) for number in range(1, 99))
-    store.commit(of_epoch(operations=rows))
-    snapshot = store.load_ops_snapshot(R1)
-    assert snapshot is not None
-    assert snapshot.live == (live(0), live(99))
-    assert snapshot.operations == tuple(row.record for row in rows)
-    other = store.load_ops_snapshot(R2)
-    assert other is not None
-    assert other.live == (live(1),)
-
-
-def test_what_has_ended_is_not_noted_again(store: RuntimeStore) -> None:
-    """With the batch that ends it, or after it."""
-    store.commit(of_epoch(after=0, begun=(live(1),), operations=(ended(1, EPOCH, live(1)),)))
-    assert live_in(store) == ()
-    store.commit(of_epoch(begun=(live(1), live(2))))
-    assert live_in(store) == (live(2),)
-
-
-def test_an_epoch_sees_its_own_live_operations_only(store: RuntimeStore) -> None:
-    store.commit(of_epoch(after=0, begun=(live(1), live(2))))
-    store.commit(of_epoch(NEXT, begun=(live(3),)))
-    assert live_in(store) == (live(3),)
-    store.commit(of_epoch(NEXT, operations=(ended(1, EPOCH, live(1)), ended(1, NEXT, live(3)))))
-    assert live_in(store) == ()
-    store.commit(of_epoch())
-    assert live_in(store) == (live(2),)
-    store.commit(of_epoch(NEXT, operations=(ended(2, NEXT, live(2)),)))
-    store.commit(of_epoch())
-    assert live_in(store) == (live(2),)  # of the same id, and not the same operation
-
-
-def test_without_an_epoch_nothing_is_noted(store: RuntimeStore) -> None:
-    """A runtime that is given up in the same commit leaves its epoch, and what was live in it."""
-    store.commit(of_epoch(None, after=0, begun=(live(1),)))
-    assert store.load_ops_snapshot(R1) is None
-    store.commit(of_epoch())
-    assert live_in(store) == ()
 
 
 def test_another_connection_reads_what_was_noted(sqlite_store: SqliteStore, path: Path) -> None:
@@ -100,30 +43,6 @@ def test_another_connection_reads_what_was_noted(sqlite_store: SqliteStore, path
     again.commit(of_epoch(operations=(ended(1, EPOCH, live(2)),)))
     again.close()
     assert live_in(store) == (live(1),)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error"),
-    [
-        (of_epoch(after=2, begun=(live(2),)), Fenced),
-        (of_epoch(begun=(live(2),), operations=(ended(2, EPOCH, live(9)),)), StoreError),
-        (of_epoch(begun=(live(2), ended(3, EPOCH, live(3)).record)), StoreError),
-        (of_epoch(operations=(ended(3, EPOCH, live(1)), ended(4, EPOCH, live(9)))), StoreError),
-    ],
-    ids=["fenced", "ended already", "begun as ended", "a note taken away"],
-)
-def test_a_refused_batch_notes_nothing(
-    store: RuntimeStore, wrong: Batch, error: type[StoreError]
-) -> None:
-    store.commit(of_epoch(after=0, begun=(live(1),), operations=(ended(1, EPOCH, live(9)),)))
-    good = batch(R2, epoch_id=EPOCH, begun=(live(4),))
-    refused, landed = store.commit_many([wrong, good])
-    assert type(refused) is error
-    assert landed is None
-    assert live_in(store) == (live(1),)
-    other = store.load_ops_snapshot(R2)
-    assert other is not None
-    assert other.live == (live(4),)
 
 
 def test_a_commit_that_fails_at_any_statement_notes_nothing(path: Path) -> None:
@@ -203,20 +122,6 @@ def test_an_operation_that_ends_during_a_read_is_in_it_once(path: Path) -> None:
         assert (snapshot.operations, snapshot.live) == (operations, begun)
     store.close()
     writer.close()
-
-
-def test_runtimes_with_live_operations_have_work(store: RuntimeStore) -> None:
-    store.commit(batch(R1, live_operations=1))
-    store.commit(batch(R2, live_operations=1, state=RuntimeState.STOPPED))
-    store.commit(batch(R3, live_operations=1, registered=False))
-    assert store.runtimes_with_work() == [R1]
-    store.commit(batch(R1, after=1))
-    assert store.runtimes_with_work() == []
-    store.commit(batch(R1, after=1, live_operations=2**64 - 1))
-    assert store.runtimes_with_work() == [R1]
-    row = store.load_runtime(R1)
-    assert row is not None
-    assert row.live_operations == 2**64 - 1
 
 
 @pytest.mark.parametrize("stored", ["{}", to_json(ended(1, EPOCH).record).decode()])
