@@ -14,9 +14,7 @@ cases ran for which store, and fails a run in which none did.
 
 from __future__ import annotations
 
-from typing import Any
-
-from meerkat.testing.store_conformance.base import StoreCapability, missing_for, needs
+from meerkat.testing.store_conformance.base import StoreCapability, needs
 from meerkat.testing.store_conformance.batches import BatchCases
 from meerkat.testing.store_conformance.inputs import InputCases
 from meerkat.testing.store_conformance.lasting import LastingCases
@@ -60,8 +58,5 @@ class StoreConformance(
 
 def cases_for(store_class: type[StoreConformance]) -> list[str]:
     """The names of the cases that a store's class runs, those of its own with them."""
-
-    def runs(name: str, case: Any) -> bool:
-        return name.startswith("test_") and not missing_for(case, store_class)
-
-    return [name for name in dir(store_class) if runs(name, getattr(store_class, name))]
+    cases = [name for name in dir(store_class) if name.startswith("test_")]
+    return [name for name in cases if not store_class.missing_for(getattr(store_class, name))]

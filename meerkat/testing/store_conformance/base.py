@@ -52,11 +52,6 @@ def needs(*capabilities: StoreCapability) -> Callable[[Case], Case]:
     return marked
 
 
-def missing_for(case: object, store_class: type[Any]) -> list[str]:
-    """The capabilities that a case needs and a class of cases does not have, by name."""
-    return sorted(str(each) for each in getattr(case, _NEEDS, ()) if each not in store_class.has())
-
-
 class StoreCases:
     """The base of all cases: opens the store anew for each."""
 
@@ -70,6 +65,11 @@ class StoreCases:
     def has(cls) -> frozenset[StoreCapability]:
         """The capabilities of the store; ValueError for one that is none."""
         return frozenset(map(StoreCapability, cls.capabilities))
+
+    @classmethod
+    def missing_for(cls, case: object) -> list[str]:
+        """The capabilities that a case needs and the store does not have, by name."""
+        return sorted(str(each) for each in getattr(case, _NEEDS, frozenset()) - cls.has())
 
     # --- what a store's author writes ---------------------------------------------------
 
@@ -93,7 +93,7 @@ class StoreCases:
 
     @pytest.fixture(autouse=True)
     def _skipped_without_its_capabilities(self, request: pytest.FixtureRequest) -> None:
-        missing = missing_for(request.function, type(self))
+        missing = self.missing_for(request.function)
         if missing:
             pytest.skip(f"the store does not say that it can: {', '.join(missing)}")
 
