@@ -17,7 +17,8 @@ from actors.driver import DriverActor, ThreadedDriverActor
 from actors.driver_doing import Doing, doing
 from actors.event_hub import EventHub
 from actors.executors import Executor
-from actors.forks import Home
+from actors.forks import home_here
+from actors.ground import ground_here
 from actors.host_loop import HostLoop
 from actors.journal import Journal
 from actors.passivation import Notes, Sweep
@@ -57,11 +58,17 @@ def assembled(
     journal_failed: Callable[[BaseException], None],
 ) -> System:
     """The parts of a plane over ``store``; their drivers have ``executor`` until told else."""
-    clock, limits = settings.clock or SystemClock(), settings.limits
-    home, timers = Home(), Timers(clock)
-    threads, host_loop = RunThreads(home), settings.loop
+    ground, home, limits = ground_here(), home_here(), settings.limits
+    if ground is None:
+        clock: Clock = settings.clock or SystemClock()
+        timers, threads = Timers(clock), RunThreads(home)
+        pool, journal_threads = _POOLS[settings.drivers](), ActorThreads()
+    else:
+        clock = settings.clock or ground.clock
+        timers, threads = ground.timers(clock), ground.run_threads(home)
+        pool, journal_threads = ground.pool(), ground.journal_threads()
+    host_loop = settings.loop
     loop = RunLoop(threads) if host_loop is None else HostLoop(threads, host_loop)
-    pool = _POOLS[settings.drivers]()
 
     def start_driver(runtime_id: LogicalRuntimeId) -> pykka.ActorRef[DriverActor]:
         return _DRIVERS[settings.drivers].start(system, runtime_id)
@@ -98,7 +105,7 @@ def assembled(
         clock=clock,
         grace_s=settings.grace_s,
         run_deadline_s=settings.run_deadline_s,
-        journal=Journal(store, pool.after_turn, clock.monotonic, journal_failed),
+        journal=Journal(store, pool.after_turn, clock.monotonic, journal_failed, journal_threads),
         pool=pool,
         slots=RunSlots(settings.max_concurrent_runs),
         threads=threads,

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pykka
 
 from actors import messages as m
+from actors.ground import ground_here
 from actors.linked import top_of
 from actors.shutdown import CLOSING_MIN_S
 from actors.system import System
@@ -35,8 +36,9 @@ class Net:
         self._process = os.getpid()
 
     def spread(self) -> None:
-        """Catch it from now on."""
-        atexit.register(self._catch)
+        """Catch it from now on, if what it stands on lasts as long as the interpreter."""
+        if ground_here() is None:
+            atexit.register(self._catch)
 
     def take_away(self) -> None:
         """It has ended. Idempotent."""

@@ -142,7 +142,7 @@ class Timers:
             heapq.heappop(self._due)
             self._cancelled -= call is None
         if call is not None:
-            _make(call)
+            make_call(call)
 
     def _is_due(self) -> bool:
         return bool(self._due) and self._due[0][0] <= self._clock.monotonic()
@@ -154,7 +154,7 @@ class Timers:
         return min(max(0.0, left_s), threading.TIMEOUT_MAX)
 
 
-def _make(call: Callable[[], None]) -> None:
+def make_call(call: Callable[[], None]) -> None:
     """Make a call that is due; one that raises does not stop the others, and is made again.
 
     It tells an actor something, which may be heard twice and not lost.

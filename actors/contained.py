@@ -11,14 +11,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from types import new_class
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pykka
 
+from actors.ground import start_thread
+from actors.light import LightAnswer, LightMailbox
 from actors.linked import Ended, Inbox, Mailbox, link_of, mailbox_of
 
 logger = logging.getLogger(__name__)
+
+_numbers: Final = count()
 
 
 class Contained(pykka.Actor):
@@ -109,7 +114,24 @@ class Contained(pykka.Actor):
             raise
 
 
-class ContainedActor(Contained, pykka.ThreadingActor):
+class _OnThread(pykka.ThreadingActor):
+    """A Pykka actor on a thread, whatever ground that stands on."""
+
+    @staticmethod
+    def _create_future() -> LightAnswer[Any]:
+        return LightAnswer()
+
+    def _start_actor_loop(self) -> None:
+        start_thread(self._loop_to_its_end, f"{type(self).__name__}-{next(_numbers)}")
+
+    def _loop_to_its_end(self) -> None:
+        try:
+            self._actor_loop()
+        finally:
+            pykka.ActorRegistry.unregister(self.actor_ref)
+
+
+class ContainedActor(Contained, _OnThread):
     """The base of our own actors that have a thread: a Pykka actor that is contained.
 
     It is used like ``pykka.ThreadingActor``, and ``watch_actor`` tells of its end.
@@ -119,7 +141,7 @@ class ContainedActor(Contained, pykka.ThreadingActor):
 
     @staticmethod
     def _create_actor_inbox() -> Mailbox:
-        return Mailbox(pykka.ThreadingActor._create_actor_inbox())
+        return Mailbox(LightMailbox())
 
 
 def contained(actor_class: type[pykka.Actor]) -> type[Contained]:

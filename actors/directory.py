@@ -11,7 +11,6 @@ longest leaves; where none can, new work is refused, and everything else passes.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -22,6 +21,7 @@ import pykka
 from actors import messages as m
 from actors.awaiting import on_loop
 from actors.clock import Clock
+from actors.light import LightCondition
 from actors.messages import DriverMessage
 from actors.passivation import Resident, Resting
 from actors.pool import PooledActor, actor_of, on_worker
@@ -47,8 +47,7 @@ class Directory:
     ) -> None:
         self._start = start
         self._too_late = too_late
-        self._lock = threading.RLock()
-        self._has_room = threading.Condition(self._lock)
+        self._lock = self._has_room = LightCondition()
         self._wanted = 0  # places that callers wait for just now
         self._drivers: dict[LogicalRuntimeId, Driver] = {}
         self._resting = Resting(clock)
@@ -64,6 +63,10 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self._drivers)
+
+    def live(self) -> tuple[LogicalRuntimeId, ...]:
+        """The runtimes that have a driver, in the order in which those were started."""
+        return tuple(self._drivers)
 
     def driver_of(self, runtime_id: LogicalRuntimeId) -> PooledActor | None:
         """The driver of a runtime, to look at; None when none runs. Takes no lock."""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from weakref import WeakSet
 
+from actors.ground import ground_here
 from actors.pool import registry_lock
 from actors.thread_frames import looking
 from meerkat.epoch import advancing
@@ -46,6 +47,12 @@ class Home:
 
 
 _homes: WeakSet[Home] = WeakSet()
+
+
+def home_here() -> Home:
+    """The process that this thread is in."""
+    ground = ground_here()
+    return Home() if ground is None else ground.home()
 
 
 def _leave_all() -> None:

@@ -63,7 +63,7 @@ class Journal:
     ``after_turn`` has this thread make a call after its turn, and tell the other what the call
     raises, or says that it cannot.
     ``failed`` is told of a writer's failure once it has stopped writing: whoever is told calls
-    :meth:`resume` when it may write again.
+    :meth:`resume` when it may write again. ``threads`` has the actor that commits.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Journal:
         after_turn: Callable[[Callable[[], None], Callable[[BaseException], None]], bool],
         monotonic: Callable[[], float],
         failed: Callable[[BaseException], None],
+        threads: ActorThreads | None = None,
     ) -> None:
         self._store = store
         self._after_turn = after_turn
@@ -82,7 +83,7 @@ class Journal:
         self._lock = threading.Lock()
         self._awake = False
         self._closed = False
-        self._threads = ActorThreads()
+        self._threads = threads or ActorThreads()
         self._actor: pykka.ActorRef[JournalActor] | None = None
         self._served: tuple[_Served, _Served] = (_NOBODY, _NOBODY)
 

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias, cast
 import pykka
 
 from actors import messages as m
-from actors.forks import Home
+from actors.forks import home_here
 from actors.light import LightFuture
 from actors.replies import refuse_deadlock
 from actors.run_places import RunThreads
@@ -48,7 +48,7 @@ class Life:
     def __init__(self, start: Callable[[], SessionsRef], *, owned: bool = True) -> None:
         self._start = start
         self._owned = owned
-        self._home = Home()
+        self._home = home_here()
         self._home.in_child(self._in_child)
         self._lock = threading.RLock()  # a signal handler may stop what its thread starts
         self._opening: Opening | None = None
@@ -70,7 +70,7 @@ class Life:
         self._lock = threading.RLock()  # whoever held it is not here
         if self._opening is None or self._opening.is_over:
             self._opening = None
-            self._home = Home()
+            self._home = home_here()
             self._home.in_child(self._in_child)
 
     def start(self) -> None:

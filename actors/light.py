@@ -16,6 +16,10 @@ from concurrent.futures import Future
 from concurrent.futures._base import PENDING
 from typing import Any, Final, Generic, TypeVar
 
+import pykka
+
+from actors.ground import Ground, ground_here
+
 LOOK_UP_S: Final = 0.5
 """How long the main thread may not notice a signal that came just before it waited."""
 
@@ -39,7 +43,25 @@ class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
         """Wait until notified; the lock is held before and after."""
         if self._waiters is None:
             self._waiters = deque()
+        ground = ground_here()
+        if ground is not None:
+            return self._wait_on(ground, timeout)
         return threading.Condition.wait(self, timeout)  # type: ignore[arg-type]
+
+    def _wait_on(self, ground: Ground, timeout: float | None) -> bool:
+        """The standard library's wait, on a bell of that ground in the place of a lock."""
+        bell, rung = ground.bell(), False
+        waiters: deque[Any] = self._waiters or deque()
+        self._waiters = waiters
+        waiters.append(bell)
+        depth = self._release_save()  # type: ignore[attr-defined]
+        try:
+            rung = bell.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            return rung
+        finally:
+            self._acquire_restore(depth)  # type: ignore[attr-defined]
+            if not rung and bell in waiters:
+                waiters.remove(bell)
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until the predicate holds; says whether it does.
@@ -47,6 +69,9 @@ class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
         The main thread looks up now and then: a signal that comes when it is about to wait,
         and does not wait yet, is handled by the interpreter once the wait is over.
         """
+        ground = ground_here()
+        if ground is not None:
+            return self._waited_for_on(ground, predicate, timeout)
         left = timeout
         if threading.current_thread() is threading.main_thread():
             while left is None or left > LOOK_UP_S:
@@ -57,6 +82,24 @@ class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
 
     def _waited_for(self, predicate: Callable[[], bool], timeout: float | None) -> bool:
         return threading.Condition.wait_for(self, predicate, timeout)  # type: ignore[arg-type]
+
+    def _waited_for_on(
+        self, ground: Ground, predicate: Callable[[], bool], timeout: float | None
+    ) -> bool:
+        """The same by the time of that ground."""
+        now = ground.clock.monotonic
+        until = None if timeout is None else now() + timeout
+        while not (holds := predicate()):
+            left = None if until is None else until - now()
+            if left is not None and left <= 0:
+                return False
+            self.wait(left)
+        return holds
+
+    def notify(self) -> None:
+        """Wake one that waits; the lock is held."""
+        if self._waiters:
+            threading.Condition.notify(self)  # type: ignore[arg-type]
 
     def notify_all(self) -> None:
         """Wake whoever waits; the lock is held."""
@@ -70,6 +113,69 @@ class LightEvent(threading.Event):
     def __init__(self) -> None:
         self._cond = LightCondition()
         self._flag = False
+
+
+class LightSemaphore:
+    """A number of places. Thread-safe."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._changed = LightCondition()
+
+    def acquire(self, timeout_s: float | None = None) -> bool:
+        """Take a place; False when none has come free within the time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._places > 0, timeout_s):
+                return False
+            self._places -= 1
+            return True
+
+    def release(self) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._places += 1
+            self._changed.notify()
+
+
+class LightMailbox:
+    """A mailbox of one actor that has a thread: what Pykka asks of one. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._mail: deque[Any] = deque()
+        self._changed = LightCondition()
+
+    def put(self, item: Any, /) -> None:
+        """Add a message."""
+        with self._changed:
+            self._mail.append(item)
+            self._changed.notify()
+
+    def get(self) -> Any:
+        """The next message; waits for it."""
+        with self._changed:
+            while not self._mail:
+                self._changed.wait()
+            return self._mail.popleft()
+
+    def empty(self) -> bool:
+        """Does none wait?"""
+        return not self._mail
+
+
+class LightAnswer(pykka.ThreadingFuture[T], Generic[T]):
+    """A Pykka future. Thread-safe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._condition = LightCondition()  # type: ignore[assignment]
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """What it was set to; pykka.Timeout."""
+        if self._get_hook is None:
+            with self._condition:
+                if not self._condition.wait_for(lambda: self._result is not None, timeout):
+                    raise pykka.Timeout(f"{timeout} seconds")
+        return super().get(timeout=timeout)
 
 
 class LightFuture(Future[T], Generic[T]):

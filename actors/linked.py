@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import pykka
 from attrs import frozen
 
+from actors.light import LightEvent
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +62,7 @@ class Link:
         self._watchers: list[pykka.ActorRef[Any]] = []
         self._supervisor: pykka.ActorRef[Any] | None = None
         self._ended: Ended | None = None
-        self._ready, self._over = threading.Event(), threading.Event()
+        self._ready, self._over = LightEvent(), LightEvent()
 
     @property
     def ended(self) -> Ended | None:

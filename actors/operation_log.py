@@ -16,6 +16,7 @@ from attrs import frozen
 from actors import messages as m
 from actors.directory import Directory
 from actors.forks import Home
+from actors.light import LightCondition
 from actors.replies import OpenCalls, Reply, refuse_deadlock, wait_for
 from meerkat.completion_feed import FeedEntry
 from meerkat.events import EventCode, OperationEvent
@@ -59,6 +60,10 @@ class OperationLog:
     def before_wait(self) -> None:
         """Raise WouldDeadlock on a thread that an end which is being recorded needs."""
         refuse_deadlock(_CALL)
+
+    def new_lock(self) -> LightCondition:
+        """A lock that the plane's threads can wait on."""
+        return LightCondition()
 
     def check(self) -> None:
         """Raise ControlPlaneForked in a forked child."""

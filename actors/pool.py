@@ -22,8 +22,9 @@ from typing import Any, Final, Self, cast
 
 import pykka
 from attrs import frozen
-from pykka import ActorRef, ThreadingFuture
+from pykka import ActorRef
 
+from actors.light import LightAnswer
 from actors.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -59,9 +60,12 @@ def serving() -> Iterator[None]:
         _serving.on = before
 
 
-def serve_here() -> None:
-    """From now on this thread counts as one that runs actors: what it does, others wait for."""
-    _serving.on = True
+def serve_here(*, on: bool = True) -> None:
+    """From now on this thread counts as one that runs actors: what it does, others wait for.
+
+    Or no more, where it has other things to do in between.
+    """
+    _serving.on = on
 
 
 def on_worker() -> bool:
@@ -324,8 +328,8 @@ class PooledActor(pykka.Actor):
         return _PooledInbox()
 
     @staticmethod
-    def _create_future() -> ThreadingFuture[Any]:
-        return ThreadingFuture()
+    def _create_future() -> LightAnswer[Any]:
+        return LightAnswer()
 
     def _start_actor_loop(self) -> None:
         """Nothing to start: the inbox schedules the actor when there is mail."""
@@ -337,25 +341,29 @@ class PooledActor(pykka.Actor):
             raise TypeError("a pooled actor has a pooled inbox")
         return inbox
 
-    def take_turn(self) -> None:
-        """Handle up to a quantum of messages, unless another worker does so just now."""
+    def take_turn(self, quantum: int = MESSAGES_PER_TURN) -> int:
+        """Handle up to so many messages, unless another worker does so just now.
+
+        Gives how many it has handled.
+        """
         inbox = self._inbox
-        mail = inbox.begin_turn(MESSAGES_PER_TURN)
+        mail = inbox.begin_turn(quantum)
         if mail is None:
-            return
+            return 0
         if mail:
             self._prepare(mail)
-        for _ in range(MESSAGES_PER_TURN):
+        for handled in range(quantum):
             envelope = inbox.next_or_rest()
             if envelope is None:
-                return
+                return handled
             self._handle(envelope)
             if self.actor_stopped.is_set():
                 for left in inbox.close():
                     self.refuse(left)
-                return
+                return handled + 1
         inbox.break_turn()
         self._pool.schedule(self)
+        return quantum
 
     def take_up_again(self, error: BaseException) -> None:
         """A turn broke off: what was in hand has failed, what is left has another turn."""
@@ -418,6 +426,11 @@ class PooledActor(pykka.Actor):
     def handle_next(self, message: Any) -> None:
         """Handle a message before all that wait. For the actor itself, in its own turn."""
         self._inbox.put_first(_Again(message))
+
+    @property
+    def pool(self) -> ActorPool:
+        """What gives it its turns."""
+        return self._pool
 
     @property
     def has_mail(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from actors.clock import Clock, Timers
+from actors.light import LightEvent
 from actors.run_places import RunThreads
 from meerkat.errors import StoreError
 from meerkat.identifiers import RunId
@@ -57,7 +58,7 @@ class Pruner:
         self._keep = keep
         self._means = means
         self._lock = threading.Lock()
-        self._at_rest = threading.Event()
+        self._at_rest = LightEvent()
         self._at_rest.set()
         self._stopped = False
         self._after: str | None = None

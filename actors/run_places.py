@@ -15,6 +15,8 @@ from functools import partial
 from typing import TypeVar
 
 from actors.forks import Home
+from actors.ground import start_thread
+from actors.light import LightFuture
 from actors.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -116,7 +118,7 @@ class RunThreads:
 
     def outcome_of(self, work: Callable[[], T]) -> Future[T]:
         """What ``work`` gives or raises on a thread of its own; unlike a run it may raise."""
-        outcome: Future[T] = Future()
+        outcome: LightFuture[T] = LightFuture()
         self.start(partial(_settle, outcome, work))
         return outcome
 
@@ -128,7 +130,7 @@ class RunThreads:
     def _one_more(self) -> None:
         name = f"meerkat-run-{next(self._numbers)}"
         serve = partial(self._tasks.serve, self._do, _lost)
-        threading.Thread(target=serve, name=name, daemon=True).start()
+        start_thread(serve, name)
 
     def _do(self, work: _Task) -> bool:
         task, _ = work

@@ -7,7 +7,6 @@ here waits without a bound: a disk that hangs, or a host's code, is left behind 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, TypeVar
@@ -16,7 +15,7 @@ import pykka
 from attrs import evolve
 
 from actors import messages as m
-from actors.light import LightFuture
+from actors.light import LightFuture, LightSemaphore
 from actors.pool import serving
 from actors.run_places import RunThreads
 from actors.stopping import NAMES_MAX, ShutdownReport
@@ -138,11 +137,11 @@ def _end_operations(system: System) -> None:
     bindings, clock = system.bindings, system.clock
     system.directory.close(bindings.with_live_operations())  # begun since, too
     until = clock.monotonic() + system.grace_s
-    places, (owners, rest) = threading.Semaphore(OWNERS_AT_A_TIME), bindings.owners()
+    places, (owners, rest) = LightSemaphore(OWNERS_AT_A_TIME), bindings.owners()
     places.acquire()
     bindings.end_idle(rest, _STOPPED, places.release)
     for owner in (*owners, *[None] * OWNERS_AT_A_TIME):
-        if not places.acquire(timeout=max(0.0, until - clock.monotonic())):
+        if not places.acquire(max(0.0, until - clock.monotonic())):
             logger.warning("the ends of some operations could not be recorded")
             return
         if owner is not None:

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 
 import pykka
 
+from actors.light import LightEvent
 from actors.pool import ActorPool, PooledActor, serving
 from meerkat.words import Word
 
@@ -54,9 +55,10 @@ class ActorThreads(ActorPool):
             actor.turns.put(actor)
 
     def begin(self, actor: ThreadedActor) -> None:
-        """An actor is about to have a thread."""
+        """Give an actor its thread; RuntimeError when none is to be had."""
         with self._lock:
             self._running.add(actor)
+        actor.start_thread()
 
     def end(self, actor: ThreadedActor) -> None:
         """An actor has no thread any more."""
@@ -77,16 +79,19 @@ class ThreadedActor(PooledActor, pykka.ThreadingActor):
         super().__init__(threads)
         self._threads = threads
         self.turns: SimpleQueue[PooledActor | None] = SimpleQueue()
-        self.over = threading.Event()
+        self.over = LightEvent()
 
     def _start_actor_loop(self) -> None:
         try:
             self._threads.begin(self)
-            pykka.ThreadingActor._start_actor_loop(self)  # noqa: SLF001 - the pool's starts none
         except BaseException:  # no thread to be had; or a signal, and there may be one
             self.turns.put(None)
             self._threads.end(self)
             raise
+
+    def start_thread(self) -> None:
+        """Have the turns taken on a thread of its own from now on."""
+        pykka.ThreadingActor._start_actor_loop(self)  # noqa: SLF001 - the pool's starts none
 
     def _actor_loop(self) -> None:
         """Take turns until the actor, or its plane, ends."""

@@ -15,6 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
+from actors.ground import Bell, new_bell
+
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ class WorkQueue(Generic[T]):
         self._more_threads = more_threads
         self._lock = threading.Lock()
         self._work: deque[T] = deque()
-        self._asleep: list[threading.Lock] = []
+        self._asleep: list[Bell] = []
         self._one_comes = False
         self._closed = False
 
@@ -82,12 +84,12 @@ class WorkQueue(Generic[T]):
         ``lost`` is told what work broke off, and by what.
         """
         hand: list[T] = []
-        bell: threading.Lock | None = None
+        bell: Bell | None = None
         while True:
             try:
                 hand.clear()  # an idle thread keeps nothing
                 if bell is None:
-                    bell = _bell()
+                    bell = new_bell()
                     self.arrived()
                 if not self._take(hand, bell):
                     return
@@ -101,9 +103,9 @@ class WorkQueue(Generic[T]):
     def get(self) -> T | None:
         """The next work, once there is some; None when the queue is closed and empty."""
         hand: list[T] = []
-        return hand[0] if self._take(hand, _bell()) else None
+        return hand[0] if self._take(hand, new_bell()) else None
 
-    def _take(self, hand: list[T], bell: threading.Lock) -> bool:
+    def _take(self, hand: list[T], bell: Bell) -> bool:
         """Have the next work in hand, from the moment it is in the queue no more.
 
         Until there is some this thread sleeps, and ``bell``, which it alone has, wakes it.
@@ -153,14 +155,7 @@ class WorkQueue(Generic[T]):
             _ring(bell)
 
 
-def _bell() -> threading.Lock:
-    """What a thread sleeps on: a lock that is taken, and given back by whoever wakes it."""
-    bell = threading.Lock()
-    bell.acquire()
-    return bell
-
-
-def _ring(bell: threading.Lock) -> None:
+def _ring(bell: Bell) -> None:
     """Wake who sleeps, or let it be: others may have rung."""
     with suppress(RuntimeError):
         bell.release()

@@ -7,7 +7,7 @@ durable record.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
 from attrs import field, frozen
@@ -23,6 +23,7 @@ from meerkat.identifiers import (
     as_runtime_id,
 )
 from meerkat.json_values import JsonValue, own
+from meerkat.minting import stamp
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.words import Word
 
@@ -148,7 +149,7 @@ class RuntimeEventEnvelope:
     id: RuntimeEventId = field(factory=RuntimeEventId.new)
     runtime_id: LogicalRuntimeId = field(converter=as_runtime_id)
     sequence: int = 0
-    timestamp: datetime = field(factory=lambda: datetime.now(UTC))
+    timestamp: datetime = field(factory=stamp)
     event: Event
     causation_id: CausationId | None = None
     correlation_id: CorrelationId | None = None

@@ -7,7 +7,7 @@ they are built; whether a combination is legal is decided at admission, never he
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from attrs import NOTHING, Attribute, field, frozen, validators
@@ -21,6 +21,7 @@ from meerkat.identifiers import (
     SupersessionKey,
 )
 from meerkat.json_values import JsonValue, own
+from meerkat.minting import stamp
 from meerkat.origins import Convention, InputKind, Operator, Source, System
 from meerkat.words import Word
 
@@ -90,10 +91,6 @@ def _content(_instance: object, attribute: Attribute[Any], value: object) -> Non
         raise TypeError(f"{attribute.name} takes text or a list of JSON blocks (mappings)")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 # --- inputs -----------------------------------------------------------------------------
 
 
@@ -124,7 +121,7 @@ class Input:
     """
 
     id: InputId = field(factory=InputId.new, validator=validators.instance_of(InputId))
-    timestamp: datetime = field(factory=_now, validator=utc_time)
+    timestamp: datetime = field(factory=stamp, validator=utc_time)
     durability: Durability = field(
         default=Durability.DURABLE,
         converter=_durability,

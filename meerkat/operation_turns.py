@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Condition, Lock, get_ident
-from typing import TypeAlias
+from types import TracebackType
+from typing import Protocol, TypeAlias
 
 from attrs import define, field
 
@@ -46,6 +47,33 @@ before the watchers of the operation; so it may read and take steps. Calls of se
 threads overlap, and may overtake each other. What it raises all the same undoes nothing and
 keeps nobody from being told: it passes, last, to whoever took the step.
 """
+
+
+class Turnstile(Protocol):
+    """A lock that can be waited on; ``threading.Condition`` is one."""
+
+    def __enter__(self) -> bool:
+        """Take it."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Give it back."""
+        ...
+
+    def wait(self) -> bool:
+        """Wait until it is notified; it is held before and after."""
+        ...
+
+    def notify_all(self) -> None:
+        """Wake whoever waits."""
+        ...
+
 
 # How an end comes about, and why it cannot deadlock. One lock guards all memory, is held
 # for a few lines, and never while other people's code runs. Ending takes a *turn* besides,
@@ -107,13 +135,14 @@ class OperationTurns:
         recorder: Recorder | None,
         observer: Observer | None,
         before_wait: Callable[[], None] | None = None,
+        lock: Turnstile | None = None,
     ) -> None:
         self.ledger = ledger
         self._recorder = recorder
         self._observer = observer
         self._before_wait = before_wait
         self._turn: _Turn | None = None
-        self.lock = Condition(Lock())
+        self.lock: Turnstile = lock or Condition(Lock())
         """The lock of the ledger; told when a turn ends."""
         self.is_retired = False
         """Whether the owner was terminated; read and written with the lock held."""

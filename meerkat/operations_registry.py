@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import datetime
 from functools import cache
-from threading import Condition, Lock
+from threading import Lock
 from typing import Final, Protocol, Self
 
 from attrs import frozen
@@ -20,7 +20,7 @@ from meerkat.completion_feed import FEED_MAX, FeedBatch, FeedEntry
 from meerkat.identifiers import OperationId
 from meerkat.json_values import JsonValue
 from meerkat.operation_ledger import FINISHED_MAX, Fact, LedgerBounds, OperationLedger
-from meerkat.operation_turns import Observer, OperationTurns, Recorder
+from meerkat.operation_turns import Observer, OperationTurns, Recorder, Turnstile
 from meerkat.operation_waits import WaitRequest, settle, when_cancelled
 from meerkat.operations import (
     OperationAborted,
@@ -76,6 +76,11 @@ class RegistryHost(Protocol):
         ...
 
     @property
+    def new_lock(self) -> Callable[[], Turnstile] | None:
+        """Gives a lock that the host's threads can wait on for each other's ends."""
+        ...
+
+    @property
     def check(self) -> Callable[[], None] | None:
         """Raises where the host is not, in a forked child say: asked before any lock is taken."""
         ...
@@ -88,6 +93,7 @@ class _Callables:
     observe: Observer | None
     begun: Callable[[OperationRecord], None] | None
     before_wait: None = None
+    new_lock: None = None
     check: None = None
 
 
@@ -226,7 +232,11 @@ class OpsLifecycleRegistry:
         if self._made is None:
             host = self._host
             made = OperationTurns(
-                OperationLedger(self._bounds), host.record, host.observe, host.before_wait
+                OperationLedger(self._bounds),
+                host.record,
+                host.observe,
+                host.before_wait,
+                None if host.new_lock is None else host.new_lock(),
             )
             with making:
                 made.is_retired = self._retired_unused
@@ -238,7 +248,7 @@ class OpsLifecycleRegistry:
         return self._turns.ledger
 
     @property
-    def _lock(self) -> Condition:
+    def _lock(self) -> Turnstile:
         return self._turns.lock
 
     # --- steps --------------------------------------------------------------------------

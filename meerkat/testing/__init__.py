@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InvariantBroken,
         Promises,
     )
+    from meerkat.testing.simulation import Faults, ProcessKilled, Simulation, Stuck
     from meerkat.testing.store_conformance import (
         StoreCapability,
         StoreConformance,
@@ -37,15 +38,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FailPoints",
+    "Faults",
     "FaultyStore",
     "InvariantBroken",
     "PointReached",
+    "ProcessKilled",
     "Promises",
+    "Simulation",
     "StoreCall",
     "StoreCapability",
     "StoreConformance",
     "StoreFault",
     "StoreWrapper",
+    "Stuck",
     "When",
     "commit_unknown",
     "disk_full",
@@ -55,15 +60,19 @@ __all__ = [
 
 _WHERE: Final[dict[str, str]] = {
     "FailPoints": "fail_points",
+    "Faults": "simulation",
     "FaultyStore": "faulty_store",
     "InvariantBroken": "invariants",
     "PointReached": "fail_points",
+    "ProcessKilled": "simulation",
     "Promises": "invariants",
+    "Simulation": "simulation",
     "StoreCall": "faulty_store",
     "StoreCapability": "store_conformance",
     "StoreConformance": "store_conformance",
     "StoreFault": "faulty_store",
     "StoreWrapper": "store_wrapper",
+    "Stuck": "simulation",
     "When": "faulty_store",
     "commit_unknown": "faulty_store",
     "disk_full": "faulty_store",

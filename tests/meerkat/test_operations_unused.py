@@ -113,6 +113,8 @@ def test_one_of_a_host_calls_its_methods() -> None:
         def before_wait(self) -> None:
             """It may wait."""
 
+        new_lock = None
+
         def check(self) -> None:
             """It is here."""
 
