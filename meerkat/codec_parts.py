@@ -31,6 +31,15 @@ def _exactly(wanted: type) -> Any:
     return structure
 
 
+def _count(value: Any, _: Any) -> int:
+    """A whole number of a record of ours: each counts something, and is never negative."""
+    if type(value) is not int:
+        raise TypeError(f"expected int, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError("expected a count, which is never negative")
+    return value
+
+
 def _bounded(value: int) -> int:
     if not JSON_INT_MIN <= value <= JSON_INT_MAX:
         raise ValueError("integer outside -2^63 .. 2^64-1")
@@ -117,7 +126,7 @@ def _list_in(converter: cattrs.Converter, annotation: Any) -> Any:
 
 def teach_small_parts(converter: cattrs.Converter) -> None:
     """Register the hooks of everything that is no record."""
-    converter.register_structure_hook(int, _exactly(int))
+    converter.register_structure_hook(int, _count)
     converter.register_unstructure_hook(int, _bounded)
     converter.register_structure_hook(str, _exactly(str))
     converter.register_structure_hook(bool, _exactly(bool))

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from meerkat.testing import invariants
+    from meerkat.testing import invariants, strategies
     from meerkat.testing.fail_points import (
         FailPoints,
         PointReached,
@@ -56,6 +56,7 @@ __all__ = [
     "disk_full",
     "invariants",
     "io_error",
+    "strategies",
 ]
 
 _WHERE: Final[dict[str, str]] = {
@@ -77,6 +78,7 @@ _WHERE: Final[dict[str, str]] = {
     "commit_unknown": "faulty_store",
     "disk_full": "faulty_store",
     "invariants": "invariants",
+    "strategies": "strategies",
     "io_error": "faulty_store",
 }
 """Which module has a name; its own, if it is a module."""

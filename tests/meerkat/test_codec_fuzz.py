@@ -18,7 +18,6 @@ from builders import (
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import any_event, any_input, json_values, states, wire_values
 
 from meerkat import (
     AcceptOutcome,
@@ -41,6 +40,7 @@ from meerkat.errors import DecodeError
 from meerkat.events import Event
 from meerkat.input_lifecycle import TerminalOutcome, contradiction
 from meerkat.origins import Convention, Source
+from meerkat.testing.strategies import events, inputs, json_values, states, wire_values
 
 TYPES: list[type] = [
     Input,
@@ -62,7 +62,7 @@ TYPES: list[type] = [
 ]
 
 
-@given(wire_values)
+@given(wire_values())
 def test_every_value_equals_itself_after_a_round_trip(value: Any) -> None:
     data = to_json(value)
     read = from_json(type(value), data)
@@ -71,12 +71,12 @@ def test_every_value_equals_itself_after_a_round_trip(value: Any) -> None:
     assert data.decode("utf-8")
 
 
-@given(any_input)
+@given(inputs())
 def test_every_input_is_read_by_its_tag(value: Input) -> None:
     assert from_json(Input, to_json(value)) == value
 
 
-@given(any_event)
+@given(events())
 def test_every_event_has_a_category_and_a_code(value: Event) -> None:
     document = json.loads(to_json(value))
     assert sorted(document) == ["category", "data"]
@@ -85,7 +85,7 @@ def test_every_event_has_a_category_and_a_code(value: Event) -> None:
     assert from_json(Event, to_json(value)) == value
 
 
-@given(states)
+@given(states())
 def test_a_stored_state_is_read_exactly_when_it_is_sound(state: InputState) -> None:
     data = to_json(StoredInputState(state=state))
     if contradiction(state) is None:
@@ -138,7 +138,7 @@ def test_any_text(type_: type, data: str) -> None:
 
 
 @pytest.mark.parametrize("type_", TYPES)
-@given(document=json_values)
+@given(document=json_values())
 def test_any_json(type_: type, document: Any) -> None:
     faithful(type_, json.dumps(document))
 
@@ -182,7 +182,7 @@ def test_one_place_changed(data: st.DataObject) -> None:
     type_, seed = data.draw(st.sampled_from(SEEDS))
     document = json.loads(seed)
     path = data.draw(st.sampled_from(paths(document)))
-    value = data.draw(json_values)
+    value = data.draw(json_values())
     faithful(type_, json.dumps(replaced(document, path, value)))
 
 

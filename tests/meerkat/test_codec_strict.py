@@ -46,6 +46,12 @@ def test_an_integer_is_an_integer(value: Any) -> None:
     reject(Flow, {"type": "flow", "flow_id": "f", "step_index": value})
 
 
+@pytest.mark.parametrize("name", ["attempt_count", "recovery_count"])
+def test_a_count_is_never_negative(name: str) -> None:
+    document = json.loads(to_json(state_in(InputPhase.QUEUED)))
+    reject(InputState, {**document, name: -1}, match=f"{name}: expected a count")
+
+
 @pytest.mark.parametrize("value", [0, 1, "true", "", None, [], 1.0])
 def test_a_boolean_is_a_boolean(value: Any) -> None:
     document = json.loads(to_json(prompt()))

@@ -9,7 +9,6 @@ from typing import Any
 from builders import Session
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import json_objects
 
 from meerkat import RunOutput
 from meerkat.conversation import (
@@ -21,6 +20,7 @@ from meerkat.conversation import (
     SessionSnapshot,
     decoded,
 )
+from meerkat.testing.strategies import json_objects
 
 USER: dict[str, Any] = {"role": "user", "content": "ünï"}
 REPLY: dict[str, Any] = {"role": "assistant", "content": [{"b": 1.5, "a": None}]}
@@ -48,8 +48,8 @@ def changes_of(kinds: list[tuple[str, Any]]) -> list[SessionChange]:
 
 outputs = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.lists(json_objects, max_size=2)),
-        st.tuples(st.just("messages"), st.lists(json_objects, max_size=3)),
+        st.tuples(st.just("append"), st.lists(json_objects(), max_size=2)),
+        st.tuples(st.just("messages"), st.lists(json_objects(), max_size=3)),
         st.tuples(st.just("snapshot"), st.binary(max_size=3)),
     ),
     max_size=6,
@@ -73,7 +73,7 @@ def test_a_log_goes_on_from_what_was_committed(kinds: list[tuple[str, Any]], at:
     assert len(decoded(second.snapshot())) == second.message_count
 
 
-@given(outputs, st.lists(json_objects, max_size=2))
+@given(outputs, st.lists(json_objects(), max_size=2))
 def test_a_conversation_is_the_same_whether_it_is_given_the_session_or_reads_it(
     kinds: list[tuple[str, Any]], more: list[dict[str, Any]]
 ) -> None:

@@ -10,7 +10,6 @@ import pytest
 from builders import Runtime, Session, message, nested, progress, prompt, round_trip, uuid_of
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import json_objects
 
 from meerkat import InputId, RunBoundaryReceipt, RunId, RunOutput, from_json, kernel, to_json
 from meerkat.conversation import (
@@ -22,6 +21,7 @@ from meerkat.conversation import (
 )
 from meerkat.errors import DecodeError
 from meerkat.policy import RunBoundary
+from meerkat.testing.strategies import json_objects
 
 USER = {"role": "user", "content": "ünï \U0001f600"}
 REPLY = {"role": "assistant", "content": [{"b": 1.5, "a": None}], "z": True}
@@ -91,7 +91,7 @@ def test_the_digest_of_nothing_is_that_of_an_empty_list() -> None:
     assert (plan.change, plan.digest, plan.message_count) == (None, sha256([]), 0)
 
 
-@given(st.lists(st.lists(json_objects, max_size=3), max_size=5))
+@given(st.lists(st.lists(json_objects(), max_size=3), max_size=5))
 def test_the_digest_is_carried_forward_over_appends(batches: list[list[dict[str, Any]]]) -> None:
     conversation, whole = Session(), []
     for batch in batches:
@@ -107,7 +107,7 @@ def test_the_digest_is_carried_forward_over_appends(batches: list[list[dict[str,
     assert (loaded.digest(), loaded.messages()) == (sha256(whole), whole)
 
 
-@given(st.lists(json_objects, max_size=4), st.lists(json_objects, max_size=4))
+@given(st.lists(json_objects(), max_size=4), st.lists(json_objects(), max_size=4))
 def test_a_whole_list_is_an_append_exactly_when_it_extends(
     before: list[dict[str, Any]], after: list[dict[str, Any]]
 ) -> None:
