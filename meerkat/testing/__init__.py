@@ -29,7 +29,22 @@ if TYPE_CHECKING:
         InvariantBroken,
         Promises,
     )
-    from meerkat.testing.simulation import Faults, ProcessKilled, Simulation, Stuck
+    from meerkat.testing.kills import (
+        Death,
+        Lives,
+    )
+    from meerkat.testing.processes import (
+        Child,
+        ChildFailed,
+        Children,
+        Told,
+    )
+    from meerkat.testing.simulation import (
+        Faults,
+        ProcessKilled,
+        Simulation,
+        Stuck,
+    )
     from meerkat.testing.store_conformance import (
         StoreCapability,
         StoreConformance,
@@ -37,10 +52,15 @@ if TYPE_CHECKING:
     from meerkat.testing.store_wrapper import StoreWrapper
 
 __all__ = [
+    "Child",
+    "ChildFailed",
+    "Children",
+    "Death",
     "FailPoints",
     "Faults",
     "FaultyStore",
     "InvariantBroken",
+    "Lives",
     "PointReached",
     "ProcessKilled",
     "Promises",
@@ -51,6 +71,7 @@ __all__ = [
     "StoreFault",
     "StoreWrapper",
     "Stuck",
+    "Told",
     "When",
     "commit_unknown",
     "disk_full",
@@ -60,10 +81,15 @@ __all__ = [
 ]
 
 _WHERE: Final[dict[str, str]] = {
+    "Child": "processes",
+    "ChildFailed": "processes",
+    "Children": "processes",
+    "Death": "kills",
     "FailPoints": "fail_points",
     "Faults": "simulation",
     "FaultyStore": "faulty_store",
     "InvariantBroken": "invariants",
+    "Lives": "kills",
     "PointReached": "fail_points",
     "ProcessKilled": "simulation",
     "Promises": "invariants",
@@ -74,12 +100,13 @@ _WHERE: Final[dict[str, str]] = {
     "StoreFault": "faulty_store",
     "StoreWrapper": "store_wrapper",
     "Stuck": "simulation",
+    "Told": "processes",
     "When": "faulty_store",
     "commit_unknown": "faulty_store",
     "disk_full": "faulty_store",
     "invariants": "invariants",
-    "strategies": "strategies",
     "io_error": "faulty_store",
+    "strategies": "strategies",
 }
 """Which module has a name; its own, if it is a module."""
 

@@ -213,11 +213,15 @@ class Promises:
         """What a run has a receipt for belongs to no later run."""
         runs = self._noted.calls.get(runtime_id, {})
         order = {run_id: place for place, run_id in enumerate(runs)}
-        proven = {input_id: run_id for (_, run_id, _), ids in kept.items() for input_id in ids}
+        proven: dict[str, str] = {}  # the first run with a receipt: there may be two, wrongly
+        for (_, run_id, _), ids in kept.items():
+            for input_id in ids if run_id in order else ():
+                first = proven.setdefault(input_id, run_id)
+                proven[input_id] = min(first, run_id, key=order.__getitem__)
         for run_id, input_ids in runs.items():
             for input_id in input_ids:
                 first = proven.get(input_id, run_id)
-                if first != run_id and first in order and order[first] < order[run_id]:
+                if order[first] < order[run_id]:
                     self.run_again += 1
                     found = f"run {first} has a receipt for it, and it was run again by {run_id}"
                     self._fault(10, found, (runtime_id, input_id))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
+from attrs import evolve
 
 from meerkat import (
     Accepted,
@@ -19,7 +21,7 @@ from meerkat import (
 )
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.outcomes import CompletionKind
-from meerkat.store import MemoryStore
+from meerkat.store import Batch, MemoryStore
 from meerkat.testing import InvariantBroken, Promises
 
 AGENT = LogicalRuntimeId("agent-1")
@@ -93,6 +95,16 @@ def seen_and_gone(told: Promises, host: Host) -> None:
     told.receipt(AGENT, gone)
 
 
+def run_twice(told: Promises, host: Host) -> None:
+    """Whichever of the two receipts comes first in the store's listing."""
+    again = evolve(host.receipt, run_id=RunId(UUID(int=0)))
+    told.called(AGENT, again.run_id, [host.accepted.input_id])
+    row = host.store.load_runtime(AGENT)
+    assert row is not None
+    runtime = evolve(row, fence=row.fence + 1)
+    host.store.commit(Batch(runtime=runtime, expected_fence=row.fence, receipts=(again,)))
+
+
 FAULTS: dict[str, tuple[int, str, Callable[[Promises, Host], None]]] = {
     "an acknowledged input is lost": (8, "lost", lambda t, h: t.accepted(AGENT, NOBODY)),
     "a refused input is there": (8, "revived", raised_and_there),
@@ -102,6 +114,7 @@ FAULTS: dict[str, tuple[int, str, Callable[[Promises, Host], None]]] = {
         "run_again",
         lambda t, h: t.called(AGENT, RunId.new(), [h.accepted.input_id]),
     ),
+    "receipted work is run again, and has a receipt once more": (10, "run_again", run_twice),
     "a handle ends twice": (7, "false_ends", ended_twice),
     "a handle ends as its input did not": (
         7,
