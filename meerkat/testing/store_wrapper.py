@@ -6,7 +6,7 @@ is the store it stands before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -18,7 +18,18 @@ from meerkat.input_lifecycle import InputState
 from meerkat.limits import Retention
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
-from meerkat.store import Batch, InputRow, Page, Pruned, RuntimeRow, RuntimeStore
+from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.store import (
+    Batch,
+    InputRow,
+    Order,
+    Page,
+    Pruned,
+    RuntimeRow,
+    RuntimeStore,
+    RuntimeSummary,
+)
+from meerkat.store.protocol import EVERY_STATE
 
 T = TypeVar("T")
 
@@ -82,6 +93,18 @@ class StoreWrapper:
         call = partial(self.inner.list_runtimes, after=after, limit=limit)
         return self.around("list_runtimes", call)
 
+    def page_summaries(
+        self,
+        order: Order = Order.ID,
+        *,
+        states: Collection[RuntimeState] = EVERY_STATE,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Page[RuntimeSummary]:
+        """The runtimes at a glance."""
+        call = partial(self.inner.page_summaries, order, states=states, after=after, limit=limit)
+        return self.around("page_summaries", call)
+
     def runtimes_with_work(self) -> list[LogicalRuntimeId]:
         """The registered runtimes with work or news."""
         return self.around("runtimes_with_work", self.inner.runtimes_with_work)
@@ -126,6 +149,13 @@ class StoreWrapper:
     def load_ops_snapshot(self, runtime_id: LogicalRuntimeId) -> OpsSnapshot | None:
         """The epoch's operations."""
         return self.around("load_ops_snapshot", partial(self.inner.load_ops_snapshot, runtime_id))
+
+    def page_active_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The non-terminal inputs, a page at a time."""
+        call = partial(self.inner.page_active_inputs, runtime_id, after=after, limit=limit)
+        return self.around("page_active_inputs", call)
 
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "load_input_by_key": 2,
     "load_known_inputs": 3,
     "offer": 2,
+    "page_summaries": 0,
     "prune": 2,
     "runtimes_with_work": 0,
 }
