@@ -58,10 +58,11 @@ class ReceiptCases(StoreCases):
         store.commit(batch(R1, after=number))
 
     def test_admission_order_holds_over_the_sign_bit(self, store: RuntimeStore) -> None:
-        rows = [row_of(prompt(place), sequence=EDGES[place]) for place in (3, 1, 2, 0)]
+        """Whatever the order of the ids, and that of arrival."""
+        rows = [row_of(prompt(9 - place), sequence=EDGES[place]) for place in (3, 1, 2, 0)]
         store.commit(batch(R1, *rows))
         found = [state.input_id for state in store.load_active_inputs(R1)]
-        assert found == [input_id(place) for place in (0, 1, 2, 3)]
+        assert found == [input_id(9 - place) for place in (0, 1, 2, 3)]
 
     def test_a_receipt_is_written_once(self, store: RuntimeStore) -> None:
         store.commit(batch(R1, receipts=(receipt(0, 1),)))
