@@ -16,6 +16,7 @@ from builders import (
     progress,
     prompt,
     round_trip,
+    state_in,
     uuid_of,
 )
 
@@ -320,3 +321,16 @@ def test_a_policy_that_cannot_be_carried_out_leaves_nothing() -> None:
         driver.accept_input(offered)
     assert driver.input_state(offered.id) is None
     assert driver.drain_events() == []
+
+
+def test_what_the_store_remembers_is_deduplicated_whatever_memory_has_forgotten(
+    runtime: Runtime,
+) -> None:
+    known = state_in(InputPhase.ABANDONED, prompt(idempotency_key="k"))
+    offered = prompt(idempotency_key="k")
+    done = runtime.do(kernel.AcceptInput(offered, b"{}", known))
+    assert done.reply == Deduplicated(
+        input_id=offered.id, existing_id=known.input_id, existing_state=known
+    )
+    assert done.states == ()
+    assert runtime.memory.ledger.active_count == 0

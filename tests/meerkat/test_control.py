@@ -314,3 +314,44 @@ def test_a_destroyed_runtime_refuses_every_command(runtime: Runtime) -> None:
         with pytest.raises(RuntimeDestroyed):
             runtime.do(command)
     assert runtime.memory.head is before
+
+
+def test_detached_it_runs_nothing_until_another_is_attached(runtime: Runtime) -> None:
+    runtime.admit(prompt(), prompt())
+    run = runtime.stage()
+    runtime.do(kernel.DetachExecutor())
+    runtime.complete(run)
+    assert (runtime.memory.head.phase.state, runtime.memory.runnable) == (S.IDLE, False)
+    runtime.do(kernel.AttachExecutor())
+    assert runtime.memory.runnable
+    runtime.do(kernel.DetachExecutor())
+    assert (runtime.memory.head.phase.state, runtime.memory.runnable) == (S.IDLE, False)
+
+
+def test_recycled_it_works_what_woke_nobody_and_what_was_held(runtime: Runtime) -> None:
+    runtime.admit(progress())
+    assert not runtime.memory.runnable
+    runtime.do(kernel.Recycle())
+    assert runtime.memory.runnable
+    runtime.fail(runtime.stage())
+    assert not runtime.memory.runnable
+    runtime.do(kernel.Recycle())
+    assert runtime.memory.runnable
+
+
+@pytest.mark.parametrize("command", [kernel.Recycle(), kernel.Retire(), kernel.Recover(None)])
+def test_what_wakes_a_runtime_leaves_one_without_work_asleep(
+    runtime: Runtime, command: kernel.Command
+) -> None:
+    """Else an input that wakes nobody would be run as soon as it comes."""
+    runtime.do(command)
+    assert runtime.memory.head.awake is False
+
+
+def test_unregistered_it_sleeps_until_it_is_registered_again(runtime: Runtime) -> None:
+    (waiting,) = runtime.admit(prompt())
+    runtime.do(kernel.Unregister())
+    assert (runtime.memory.head.registered, runtime.memory.head.awake) == (False, False)
+    runtime.do(kernel.Register(SessionId.new(), EPOCH))
+    assert runtime.memory.runnable
+    assert runtime.lane(Lane.QUEUE) == [waiting]

@@ -300,3 +300,11 @@ def test_attempts_belong_to_max_attempts_exhausted_alone() -> None:
         AbandonReason(AbandonCause.MAX_ATTEMPTS_EXHAUSTED)
     with pytest.raises(ValueError, match="attempts goes with"):
         AbandonReason(AbandonCause.RESET, 1)
+
+
+def test_what_came_of_a_run_and_what_was_decided_stay_with_the_input() -> None:
+    pending = state_in(InputPhase.APPLIED_PENDING_CONSUMPTION)
+    assert lifecycle.consume(pending, START, result={"a": 1}).result == {"a": 1}
+    policy = state_in(InputPhase.QUEUED).policy
+    assert policy is not None
+    assert lifecycle.consume_on_accept(accepted_state(), START, policy=policy).policy == policy

@@ -142,3 +142,27 @@ def test_with_a_store_the_last_finished_ephemeral_inputs_are_kept() -> None:
 
 def test_an_unknown_id_is_none() -> None:
     assert holding().get(InputId(uuid_of(9))) is None
+
+
+def test_what_is_forgotten_takes_its_key_along() -> None:
+    """The store answers for it from then on: memory does not grow with a runtime's past."""
+    ledger = Ledger(1)
+    keys = [IdempotencyKey(f"k{number}") for number in range(3)]
+    ended = [state_in(InputPhase.ABANDONED, prompt(idempotency_key=key)) for key in keys]
+    for state in ended:
+        ledger.put(state)
+    assert (len(ledger), len(ledger._by_key)) == (3, 3)
+    ledger.forget(ended[0].input_id)
+    ledger.forget(ended[0].input_id)
+    assert ledger.get_by_key(keys[0]) is None
+    assert set(ledger._by_key) == set(keys[1:])
+    ledger.put(state_in(InputPhase.ACCEPTED, prompt(idempotency_key="waits")))
+    assert len(ledger) == 3
+
+
+def test_without_a_key_a_finished_input_is_forgotten_as_well() -> None:
+    ledger = Ledger(1)
+    state = state_in(InputPhase.ABANDONED)
+    ledger.put(state)
+    ledger.forget(state.input_id)
+    assert (len(ledger), ledger.get(state.input_id)) == (0, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from attrs import evolve
 from builders import (
@@ -10,6 +12,7 @@ from builders import (
     Runtime,
     effects_of,
     message,
+    operation,
     progress,
     prompt,
     state_in,
@@ -18,6 +21,7 @@ from builders import (
 
 from meerkat import (
     EphemeralRuntimeDriver,
+    Input,
     InputPhase,
     InputState,
     RecoveryReport,
@@ -35,7 +39,7 @@ from meerkat.input_lifecycle import (
 )
 from meerkat.kernel.memory import Rules
 from meerkat.limits import Limits
-from meerkat.policy import Lane
+from meerkat.policy import DEFAULT_POLICY, Lane, PolicyDecision
 from meerkat.recovery import receipts_wanted, refuse_corruption
 
 P = InputPhase
@@ -310,3 +314,70 @@ def test_an_exhausted_row_with_its_count_passes() -> None:
     )
     assert contradiction(state) is None
     assert state.created_at == START
+
+
+# --- afterwards -------------------------------------------------------------------------
+
+
+def test_it_wakes_while_anything_is_left_to_do() -> None:
+    """Whatever is found behind it."""
+    hopeless = evolve(state_in(P.STAGED, prompt(), sequence=1), attempt_count=10)
+    runtime = holding(state_in(P.QUEUED, prompt(), sequence=0), hopeless)
+    assert recovered(runtime, NO_RECEIPT).inputs_abandoned == 1
+    assert runtime.memory.runnable
+    alone = holding(hopeless)
+    assert recovered(alone, NO_RECEIPT).inputs_abandoned == 1
+    assert not alone.memory.head.awake
+
+
+def test_the_stored_row_is_as_it_should_be(runtime: Runtime) -> None:
+    runtime.memory.head = evolve(runtime.memory.head, row_is_stale=True)
+    recovered(runtime, NO_RECEIPT)
+    assert runtime.memory.head.row_is_stale is False
+
+
+def test_what_was_only_accepted_keeps_a_place_that_it_has() -> None:
+    placed = evolve(state_in(P.ACCEPTED), admission_sequence=3)
+    runtime = holding(placed, state_in(P.QUEUED, prompt(), sequence=7))
+    recovered(runtime, NO_RECEIPT)
+    assert runtime.state(placed.input_id).admission_sequence == 3
+    assert runtime.memory.head.next_admission_sequence == 8
+
+
+def test_what_was_only_accepted_is_decided_about_as_in_a_runtime_at_rest() -> None:
+    class Table:
+        asked: ClassVar[list[bool]] = []
+
+        def resolve(
+            self,
+            input: Input,  # noqa: A002
+            *,
+            running: bool,
+        ) -> PolicyDecision:
+            self.asked.append(running)
+            return DEFAULT_POLICY.resolve(input, running=running)
+
+    offered = operation()
+    runtime = holding(
+        state_in(P.ACCEPTED), state_in(P.ACCEPTED, offered), rules=Rules(policy=Table())
+    )
+    report = recovered(runtime, NO_RECEIPT)
+    assert (report.inputs_recovered, report.inputs_requeued) == (2, 2)
+    assert Table.asked == [False, False]
+    state = runtime.state(offered.id)
+    assert (state.phase, state.terminal_outcome) == (P.CONSUMED, ConsumedOutcome())
+    assert state.policy == DEFAULT_POLICY.resolve(offered, running=False)
+    assert state.recovery_count == 1
+
+
+def test_only_applied_inputs_ask_for_a_receipt_and_each_for_its_own() -> None:
+    """One that waits may have been in a run before; one in flight has proved nothing."""
+    second = evolve(
+        state_in(P.APPLIED_PENDING_CONSUMPTION), last_boundary_sequence=1, last_run_id=RUN
+    )
+    others = [
+        state_in(P.QUEUED),
+        evolve(state_in(P.QUEUED), last_run_id=RUN),
+        evolve(state_in(P.STAGED), last_run_id=RunId(uuid_of(8))),
+    ]
+    assert receipts_wanted([second, state_in(P.APPLIED), *others]) == ((RUN, 1), (RUN, 0))

@@ -218,3 +218,19 @@ def test_recovery_waits_for_the_run_in_hand(runtime: Runtime) -> None:
     with pytest.raises(RuntimeNotReady) as refused:
         runtime.do(kernel.Recover(None))
     assert refused.value.state is RuntimeState.RUNNING
+
+
+@pytest.mark.parametrize("end", ["failed", "requeued", "postponed"])
+def test_what_comes_back_alone_is_run_again_without_being_woken(runtime: Runtime, end: str) -> None:
+    runtime.admit(prompt())
+    run = runtime.stage()
+    if end == "failed":
+        runtime.fail(run)
+    elif end == "requeued":
+        runtime.do(kernel.RequeueRun(run))
+    else:
+        runtime.do(kernel.PostponeRun(run, "no disk", 1.0))
+    runtime.do(kernel.ReleaseLane(Lane.QUEUE))
+    if end == "requeued":
+        runtime.do(kernel.AttachExecutor())
+    assert runtime.memory.runnable

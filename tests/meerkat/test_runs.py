@@ -187,3 +187,36 @@ def test_progress_is_told_of_the_run_in_hand_alone(runtime: Runtime) -> None:
     runtime.complete(run)
     with pytest.raises(RunRefused):
         runtime.do(kernel.ReportProgress(run, "late"))
+
+
+def test_what_a_boundary_commits_of_the_conversation_goes_with_it(runtime: Runtime) -> None:
+    runtime.admit(prompt())
+    run = runtime.stage()
+    first, second = runtime.admit(progress(), progress())
+    plan = runtime.session.plan(RunOutput(append=[{"role": "user", "content": "so far"}]))
+    done = runtime.do(kernel.CommitBoundary(run, (first,), plan))
+    assert done.session is not None
+    assert done.session is plan.change
+    assert done.receipt is not None
+    assert (done.receipt.conversation_digest, done.receipt.message_count) == (plan.digest, 1)
+    assert commit(runtime, run, second).receipt is not None
+    ended = runtime.complete(run)
+    assert ended.receipt is not None
+    assert ended.receipt.sequence == 2
+
+
+def test_another_run_takes_and_ends_nothing_of_the_one_in_hand(runtime: Runtime) -> None:
+    (in_hand,) = runtime.admit(prompt())
+    runtime.stage()
+    (steered,) = runtime.admit(progress())
+    other, before = RunId.new(), runtime.memory.head
+    for command in (
+        kernel.HandOver(other),
+        kernel.CommitBoundary(other, (steered,), runtime.session.plan(RunOutput())),
+        kernel.ReportProgress(other, "half way"),
+        kernel.CompleteRun(other, runtime.session.plan(RunOutput()), None),
+    ):
+        with pytest.raises(RunRefused, match="not the run in hand"):
+            runtime.do(command)
+    assert runtime.memory.head is before
+    assert (runtime.phase(in_hand), runtime.phase(steered)) == (P.STAGED, P.QUEUED)
