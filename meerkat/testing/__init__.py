@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from meerkat.testing import invariants, strategies
+    from meerkat.testing.apsw_binding import apsw_connect
     from meerkat.testing.fail_points import (
         FailPoints,
         PointReached,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         Death,
         Lives,
     )
+    from meerkat.testing.power_loss import RecordingDisk
+    from meerkat.testing.power_loss_states import PowerLossState
     from meerkat.testing.processes import (
         Child,
         ChildFailed,
@@ -62,8 +65,10 @@ __all__ = [
     "InvariantBroken",
     "Lives",
     "PointReached",
+    "PowerLossState",
     "ProcessKilled",
     "Promises",
+    "RecordingDisk",
     "Simulation",
     "StoreCall",
     "StoreCapability",
@@ -73,6 +78,7 @@ __all__ = [
     "Stuck",
     "Told",
     "When",
+    "apsw_connect",
     "commit_unknown",
     "disk_full",
     "invariants",
@@ -91,8 +97,10 @@ _WHERE: Final[dict[str, str]] = {
     "InvariantBroken": "invariants",
     "Lives": "kills",
     "PointReached": "fail_points",
+    "PowerLossState": "power_loss_states",
     "ProcessKilled": "simulation",
     "Promises": "invariants",
+    "RecordingDisk": "power_loss",
     "Simulation": "simulation",
     "StoreCall": "faulty_store",
     "StoreCapability": "store_conformance",
@@ -102,6 +110,7 @@ _WHERE: Final[dict[str, str]] = {
     "Stuck": "simulation",
     "Told": "processes",
     "When": "faulty_store",
+    "apsw_connect": "apsw_binding",
     "commit_unknown": "faulty_store",
     "disk_full": "faulty_store",
     "invariants": "invariants",
