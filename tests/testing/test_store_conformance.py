@@ -17,7 +17,8 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from wrong_stores import WRONG, cases_of
 for number, wrong in enumerate(WRONG):
-    globals()[f"Test{{number}}"] = cases_of(wrong)
+    cases = globals()[f"Test{{number}}"] = cases_of(wrong)
+    cases.__module__, cases.__qualname__ = __name__, f"Test{{number}}"
 """
 """The test file of a host that has all of them."""
 

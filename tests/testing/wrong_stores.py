@@ -456,4 +456,9 @@ WRONG: Final = (
         "a_row_that_cannot_be_read_is_named_and_stops_no_other_runtime",
         (_C.NOTICES_DAMAGE,),
     ),
+    Wrong(
+        WritesWhenItIsClosed,
+        "what_was_committed_survives_a_kill_and_nothing_is_half_there",
+        (_C.SURVIVES_KILL,),
+    ),
 )

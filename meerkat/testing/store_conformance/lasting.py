@@ -14,7 +14,10 @@ from meerkat.identifiers import LogicalRuntimeId, RuntimeEpochId
 from meerkat.input_lifecycle import InputPhase
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import Batch, RuntimeStore
+from meerkat.testing.invariants import Promises
+from meerkat.testing.processes import Children
 from meerkat.testing.store_conformance.base import OpenAgain, StoreCapability, StoreCases, needs
+from meerkat.testing.store_conformance.killed import PROGRAM
 from meerkat.testing.store_conformance.pruning import NONE_WHOLE, prune_all
 from meerkat.testing.store_conformance.pruning import ended as input_ended
 from meerkat.testing.store_rows import (
@@ -242,6 +245,33 @@ class LastingCases(StoreCases):
             writing, reading = threads.submit(write), threads.submit(read)
             writing.result()
             assert reading.result() == {1}
+
+    # --- kills --------------------------------------------------------------------------
+
+    @needs(StoreCapability.SURVIVES_KILL)
+    def test_what_was_committed_survives_a_kill_and_nothing_is_half_there(
+        self, place: Path
+    ) -> None:
+        """A child opens the store of this class by its name, and is killed in its work."""
+        promises = Promises()
+        for commits in (1, 5, 9):
+            with Children() as children:
+                named = type(self).__module__, type(self).__qualname__, str(place)
+                child = children.start(PROGRAM, *named, promises=promises)
+                for _ in range(commits):
+                    assert child.hear() is not None
+                assert child.kill()
+            store = self.open_store(place)
+            promises.check(store)
+            row = store.load_runtime(R1)
+            fence = 0 if row is None else row.fence
+            states = [row_of(prompt(n, f"k{n}"), sequence=n).state for n in range(fence)]
+            assert store.load_active_inputs(R1) == states
+            assert store.page_receipts(R1).items == tuple(receipt(n, n) for n in range(fence))
+            session = store.load_session_snapshot(R1)
+            assert (0 if session is None else session.message_count) == fence
+            store.close()
+        assert promises.acknowledged >= 1 + 5 + 9 - 3
 
     # --- damage -------------------------------------------------------------------------
 
