@@ -1,4 +1,4 @@
-"""The command line: ``meerkat run`` and ``meerkat show``.
+"""The command line, ``meerkat``; what it can do stands in ``arguments``.
 
 Here every ending becomes an exit status and, if it is not a good one, a line on standard
 error. What is printed on standard output is the answer and nothing else.

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Final
 
+from actors.cli import help_texts
+from actors.cli.backup import BackupOptions, backup
+from actors.cli.doctor import DoctorOptions, doctor
 from actors.cli.listings import (
     InputsOptions,
     Paging,
@@ -29,95 +32,6 @@ PAGE: Final = 50
 """Lines of a listing, unless it is said: what one looks through."""
 
 DISTRIBUTION: Final = "meerkat-runtime"
-
-_STATUSES: Final = """\
-exit status:
-  0    everything was done
-  1    a bad line, an input that was
-       refused or given up, or no such
-       runtime
-  2    the command line is wrong
-  3    the store refused or failed
-  130  stopped by Ctrl-C or SIGTERM
-  141  the reader of the output left
-"""
-
-_RUN_HELP: Final = f"""\
-Offer every input of a file to its
-runtime, work all of them, and print a
-summary. Run again, it accepts nothing
-twice and runs nothing twice; stopped or
-killed and run again, it does the rest.
-
-A line of the file:
-  {{"runtime_id": "support-1", "input":
-   {{"input_type": "prompt",
-    "content": "Hi",
-    "idempotency_key": "1/0"}}}}
-
-examples:
-  meerkat run inputs.jsonl
-  meerkat run inputs.jsonl \\
-    --executor my_agent:answer
-  meerkat run inputs.jsonl \\
-    --command "python agent.py" --json
-
-{_STATUSES}"""
-
-_SHOW_HELP: Final = f"""\
-Print what is stored of one runtime. It
-reads beside a running process, and
-creates nothing.
-
-examples:
-  meerkat show support-1
-  meerkat show support-1 --messages
-  meerkat show support-1 --json
-  meerkat show support-1 --messages \\
-    --json
-
-{_STATUSES}"""
-
-
-_RUNTIMES_HELP: Final = f"""\
-Print the runtimes of a store: state,
-inputs that have not ended, how long the
-oldest of them waits, and what is wrong.
-
-examples:
-  meerkat runtimes
-  meerkat runtimes --sort pending
-  meerkat runtimes --sort oldest \\
-    --limit 10
-  meerkat runtimes --state stopped \\
-    --state retired --json
-
-{_STATUSES}"""
-
-_INPUTS_HELP: Final = f"""\
-Print the inputs of a runtime that have
-not ended, in the order in which they
-are worked; or those that have. What an
-input says is shown only when asked for.
-
-examples:
-  meerkat inputs support-1
-  meerkat inputs support-1 --ended
-  meerkat inputs support-1 --payload \\
-    --json
-
-{_STATUSES}"""
-
-_RECEIPTS_HELP: Final = f"""\
-Print the receipts of a runtime: what
-each run has consumed, and how many
-messages there were behind it.
-
-examples:
-  meerkat receipts support-1
-  meerkat receipts support-1 --json
-
-{_STATUSES}"""
 
 
 def act_on(arguments: Sequence[str]) -> ExitStatus:
@@ -189,6 +103,16 @@ def _receipts(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus
     )
 
 
+def _doctor(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return doctor(DoctorOptions(store=_store(given.store), json=given.json))
+
+
+def _backup(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return backup(BackupOptions(target=given.file, store=_store(given.store), json=given.json))
+
+
 def _paging(given: argparse.Namespace) -> Paging:
     return Paging(after=given.after, limit=given.limit, json=given.json)
 
@@ -206,15 +130,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(_command(commands, "run", "INPUTS", "take a file of inputs to its end", _RUN_HELP))
+    _add_run(
+        _command(commands, "run", "INPUTS", "take a file of inputs to its end", help_texts.RUN_HELP)
+    )
     _add_show(
-        _command(commands, "show", "RUNTIME", "print what is stored of a runtime", _SHOW_HELP)
+        _command(
+            commands, "show", "RUNTIME", "print what is stored of a runtime", help_texts.SHOW_HELP
+        )
     )
     _add_runtimes(
-        _command(commands, "runtimes", "", "list the runtimes of a store", _RUNTIMES_HELP)
+        _command(commands, "runtimes", "", "list the runtimes of a store", help_texts.RUNTIMES_HELP)
     )
-    _add_inputs(_command(commands, "inputs", "RUNTIME", "list its inputs", _INPUTS_HELP))
-    _add_receipts(_command(commands, "receipts", "RUNTIME", "list its receipts", _RECEIPTS_HELP))
+    _add_inputs(_command(commands, "inputs", "RUNTIME", "list its inputs", help_texts.INPUTS_HELP))
+    _add_receipts(
+        _command(commands, "receipts", "RUNTIME", "list its receipts", help_texts.RECEIPTS_HELP)
+    )
+    _add_doctor(
+        _command(commands, "doctor", "", "say what is wrong with a store", help_texts.DOCTOR_HELP)
+    )
+    _add_backup(
+        _command(commands, "backup", "FILE", "copy a store that is in use", help_texts.BACKUP_HELP)
+    )
     return parser
 
 
@@ -301,6 +237,19 @@ def _add_receipts(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
     _add_paging(parser)
     parser.set_defaults(call=_receipts)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
+    parser.set_defaults(call=_doctor)
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the copy; it must not be there")
+    _add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
+    parser.set_defaults(call=_backup)
 
 
 def _add_paging(parser: argparse.ArgumentParser) -> None:

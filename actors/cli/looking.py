@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from actors.cli.status import NotFoundError, UsageError
 from meerkat.errors import StoreError
@@ -14,8 +15,8 @@ from meerkat.store import RuntimeRow, RuntimeStore, SqliteStore
 @contextmanager
 def looking_at(store: RuntimeStore) -> Iterator[RuntimeStore]:
     """The store, which is closed behind it; StoreError where there is none."""
-    if isinstance(store, SqliteStore) and not store.path.exists():
-        raise StoreError(f"{store.path}: there is no such file")
+    if isinstance(store, SqliteStore):
+        database_of(store)
     try:
         yield store
     finally:
@@ -32,3 +33,12 @@ def runtime_named(store: RuntimeStore, name: str) -> RuntimeRow:
     if row is None:
         raise NotFoundError(f"Runtime not found: {runtime_id}")
     return row
+
+
+def database_of(store: RuntimeStore) -> Path:
+    """The file behind a store; UsageError for one without, StoreError where there is none."""
+    if not isinstance(store, SqliteStore):
+        raise UsageError("--store: this command is about a database file")
+    if not store.path.exists():
+        raise StoreError(f"{store.path}: there is no such file")
+    return store.path

@@ -11,7 +11,7 @@ class ExitStatus(IntEnum):
     OK = 0
     """Everything was done."""
     TROUBLE = 1
-    """A bad line, an input that was refused or given up, or nothing of that name."""
+    """A bad line, an input that was given up, nothing of that name, or something wrong."""
     USAGE = 2
     """The command line itself is wrong; nothing was started."""
     STORE = 3

@@ -1,0 +1,97 @@
+"""``meerkat doctor``: everything that is wrong with a database file, and what to do about it.
+
+It reads beside a running process, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+from actors.cli.looking import database_of
+from actors.cli.outputs import say
+from actors.cli.status import ExitStatus
+from actors.cli.texts import json_line, one_line
+from meerkat.store import RuntimeStore
+from meerkat.store.schema import SCHEMA_VERSION
+from meerkat.store.sqlite_checkup import Checkup, Finding, Part
+
+ADVICE: Final[Mapping[Part, str]] = {
+    Part.FILE: (
+        "Damaged pages: stop the owner, keep a copy of the file with its -wal, and restore a "
+        "backup. A file that others may open: chmod 600."
+    ),
+    Part.RUNTIME: "The runtime stays unavailable, the others go on; restore it from a backup.",
+    Part.INPUT: (
+        "A runtime with such an input that has not ended stays unavailable, the others go on; "
+        "restore it from a backup."
+    ),
+    Part.RECEIPT: "What ran cannot be proven; compare with a backup before it is relied on.",
+    Part.MESSAGES: "The session is not what its runs committed; compare it with a backup.",
+    Part.OPERATION: "The operations of that session cannot be told of; restore it from a backup.",
+}
+"""What to do about a finding, by what it is about."""
+
+
+@frozen(kw_only=True)
+class DoctorOptions:
+    """What the command line says."""
+
+    store: RuntimeStore
+    json: bool
+
+
+def doctor(options: DoctorOptions) -> ExitStatus:
+    """Print what is wrong. Raises UsageError and StoreError."""
+    checkup = Checkup(database_of(options.store))
+    findings: list[Finding] = []
+    for finding in checkup:
+        findings.append(finding)
+        if not options.json:
+            print(_line(finding))
+    if options.json:
+        print(json_line(_document(checkup, findings)))
+        return _status(findings)
+    for part in sorted({finding.part for finding in findings}, key=list(Part).index):
+        print(f"\n{part}: {ADVICE[part]}")
+    counted = ", ".join(f"{number} {part}" for part, number in _checked(checkup).items())
+    say(f"looked at {counted or 'an empty file'}; {len(findings)} findings")
+    if checkup.schema is not None and checkup.schema < SCHEMA_VERSION:
+        say(f"its schema is {checkup.schema}: the next start brings it to {SCHEMA_VERSION}")
+    return _status(findings)
+
+
+def _status(findings: list[Finding]) -> ExitStatus:
+    return ExitStatus.TROUBLE if findings else ExitStatus.OK
+
+
+def _line(finding: Finding) -> str:
+    where = "" if finding.runtime is None else f"runtime {one_line(finding.runtime)}: "
+    return f"{finding.part}: {where}{one_line(finding.found)}"
+
+
+def _document(checkup: Checkup, findings: list[Finding]) -> dict[str, object]:
+    return {
+        "findings": [
+            {"part": str(each.part), "runtime_id": each.runtime, "found": each.found}
+            for each in findings
+        ],
+        "looked_at": _checked(checkup),
+        "schema": checkup.schema,
+    }
+
+
+def _checked(checkup: Checkup) -> dict[str, int]:
+    """How many of each were looked at, by what several of them are called."""
+    return {_MANY[part]: checkup.checked[part] for part in _MANY if checkup.checked[part]}
+
+
+_MANY: Final[Mapping[Part, str]] = {
+    Part.RUNTIME: "runtimes",
+    Part.INPUT: "inputs",
+    Part.RECEIPT: "receipts",
+    Part.MESSAGES: "messages",
+    Part.OPERATION: "operations",
+}
