@@ -25,6 +25,7 @@ from meerkat.testing.store_conformance.retention import RetentionCases
 from meerkat.testing.store_conformance.retention_of_proofs import ProofRetentionCases
 from meerkat.testing.store_conformance.runtimes import RuntimeCases
 from meerkat.testing.store_conformance.sessions import SessionCases
+from meerkat.testing.store_conformance.summaries import SummaryCases
 
 __all__ = ["StoreCapability", "StoreConformance", "cases_for", "needs"]
 
@@ -35,6 +36,7 @@ class StoreConformance(
     BatchCases,
     ReceiptCases,
     ListingCases,
+    SummaryCases,
     SessionCases,
     OperationCases,
     RetentionCases,
