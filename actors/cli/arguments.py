@@ -9,6 +9,7 @@ from typing import Final
 
 from actors.cli import help_texts
 from actors.cli.backup import BackupOptions, backup
+from actors.cli.control import VERBS, ControlOptions, control
 from actors.cli.doctor import DoctorOptions, doctor
 from actors.cli.listings import (
     InputsOptions,
@@ -103,6 +104,18 @@ def _receipts(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus
     )
 
 
+def _control(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    return control(
+        ControlOptions(
+            verb=arguments[0],
+            runtime_id=given.runtime,
+            store=_store(given.store),
+            yes=given.yes,
+            json=given.json,
+        )
+    )
+
+
 def _doctor(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
     del arguments
     return doctor(DoctorOptions(store=_store(given.store), json=given.json))
@@ -151,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_backup(
         _command(commands, "backup", "FILE", "copy a store that is in use", help_texts.BACKUP_HELP)
     )
+    for name, verb in VERBS.items():
+        text = help_texts.control(name, verb.does)
+        _add_control(_command(commands, name, "RUNTIME", verb.summary, text))
     return parser
 
 
@@ -237,6 +253,14 @@ def _add_receipts(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
     _add_paging(parser)
     parser.set_defaults(call=_receipts)
+
+
+def _add_control(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runtime", metavar="RUNTIME", help="the id of the runtime")
+    _add_store(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
+    parser.set_defaults(call=_control)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Final
 
 STATUSES: Final = """\
@@ -117,5 +118,24 @@ examples:
   meerkat backup monday.db
   meerkat backup monday.db \\
     --store sqlite:///sessions.db
+
+{STATUSES}"""
+
+
+_COLUMNS: Final = 40
+
+
+def control(name: str, does: str) -> str:
+    """The help of a call that is made by hand."""
+    return f"""\
+{textwrap.fill(does, _COLUMNS)}
+
+The database must not be in use: while a
+process owns it, that one is to do it,
+and is named here.
+
+examples:
+  meerkat {name} support-1
+  meerkat {name} support-1 --yes --json
 
 {STATUSES}"""

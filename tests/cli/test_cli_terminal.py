@@ -23,7 +23,9 @@ from actors.clock import SystemClock
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def on_a_terminal(folder: Path, columns: int, *arguments: str, **more: str) -> tuple[int, str]:
+def on_a_terminal(
+    folder: Path, columns: int, *arguments: str, typed: bytes = b"", **more: str
+) -> tuple[int, str]:
     """Call the command line on a terminal: status, and everything written to it."""
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -37,6 +39,7 @@ def on_a_terminal(folder: Path, columns: int, *arguments: str, **more: str) -> t
         start_new_session=True,
     )
     os.close(terminal)
+    os.write(controller, typed)
     written, deadline = b"", time.monotonic() + 60
     while time.monotonic() < deadline and select.select([controller], [], [], 30)[0]:
         try:

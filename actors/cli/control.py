@@ -1,0 +1,137 @@
+"""``meerkat retire``, ``stop``, ``reset``, ``recycle``, ``recover``, ``destroy``: by hand.
+
+The database is taken over for the one call, through the front door like any host's. One that a
+running process owns is refused with the owner's name: never is anything done behind its back.
+No run is started, and no other runtime is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from attrs import frozen
+
+from actors.cli.looking import database_of, runtime_named
+from actors.cli.outputs import say
+from actors.cli.status import ExitStatus, UsageError
+from actors.cli.texts import json_line, one_line
+from actors.control_plane import ControlPlane
+from meerkat.codec import to_json
+from meerkat.identifiers import LogicalRuntimeId
+from meerkat.store import RuntimeStore
+
+
+@frozen(kw_only=True)
+class Verb:
+    """One of the calls. ``asks`` is what is said before it gives up what waits; None: nothing."""
+
+    call: Callable[[ControlPlane, str], Any]
+    summary: str
+    does: str
+    asks: str | None = None
+
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "recover": Verb(
+        call=ControlPlane.recover,
+        summary="put right what a crash left",
+        does="Put right what a crash left, and bring back one that was set aside.",
+    ),
+    "recycle": Verb(
+        call=ControlPlane.recycle,
+        summary="start over, with what waits kept",
+        does="Start over with all that waits kept, in its order.",
+    ),
+    "retire": Verb(
+        call=ControlPlane.retire,
+        summary="take no more input",
+        does="Take no more input. Nobody runs what waits here, so it is given up.",
+        asks="its {pending} waiting inputs are given up, and it takes no more",
+    ),
+    "stop": Verb(
+        call=ControlPlane.stop_runtime,
+        summary="give up what waits, until a reset",
+        does="Give up what waits; only a reset revives it.",
+        asks="its {pending} waiting inputs are given up, and only a reset revives it",
+    ),
+    "reset": Verb(
+        call=ControlPlane.reset,
+        summary="give up what waits, and start anew",
+        does="Give up what waits, and begin a new epoch.",
+        asks="its {pending} waiting inputs are given up, and a new epoch begins",
+    ),
+    "destroy": Verb(
+        call=ControlPlane.destroy,
+        summary="give up what waits, for good",
+        does="Give up what waits, for good: from then on it is destroyed.",
+        asks="its {pending} waiting inputs are given up, and it is gone for good",
+    ),
+}
+"""The calls by name; what each promises in full stands in ``ControlPlane``."""
+
+
+@frozen(kw_only=True)
+class ControlOptions:
+    """What the command line says."""
+
+    verb: str
+    runtime_id: str
+    store: RuntimeStore
+    yes: bool
+    json: bool
+
+
+class _OneRuntime:
+    """A store whose other runtimes stay where they are: nothing is taken up at the start."""
+
+    def __init__(self, store: RuntimeStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def runtimes_with_work(self) -> list[LogicalRuntimeId]:
+        """None."""
+        return []
+
+
+def control(options: ControlOptions) -> ExitStatus:
+    """Do it and say what was done. Raises UsageError, NotFoundError and MeerkatError."""
+    verb, store = VERBS[options.verb], options.store
+    database_of(store)
+    try:
+        name = str(runtime_named(store, options.runtime_id).runtime_id)
+        if verb.asks is not None and not options.yes and not _agreed(options, verb.asks, store):
+            say("nothing was done")
+            return ExitStatus.TROUBLE
+    finally:
+        store.close()
+    with ControlPlane(cast("RuntimeStore", _OneRuntime(store))) as plane:
+        report = verb.call(plane, name)
+        state = plane.runtime_state(name)
+    _print(options, json.loads(to_json(report)), str(state))
+    return ExitStatus.OK
+
+
+def _agreed(options: ControlOptions, asks: str, store: RuntimeStore) -> bool:
+    """Ask who sits there; UsageError when nobody does."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{options.verb} gives up what waits: say --yes, or call it on a terminal")
+    pending = len(store.load_active_inputs(LogicalRuntimeId(options.runtime_id)))
+    text = f"{options.verb} {one_line(options.runtime_id)}: {asks.format(pending=pending)}. Go on?"
+    print(f"{text} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _print(options: ControlOptions, report: dict[str, Any], state: str) -> None:
+    if options.json:
+        print(json_line({"runtime_id": options.runtime_id, "state": state, **report}))
+        return
+    print(f"{one_line(options.runtime_id)} is {state}")
+    for name, value in report.items():
+        shown = value if isinstance(value, list) else [str(value)]
+        for text in shown:
+            print(f"{name.replace('_', ' ')}: {one_line(text)}")
