@@ -40,6 +40,11 @@ class Dice:
         self.slow = Draw(chance, faults.slow_disk)
         self.breaks = Draw(chance, faults.writer_fails)
 
+    def cease(self) -> None:
+        """From now on nothing fails."""
+        for draw in (self.killed, self.fails, self.forgets, self.refuses, self.slow, self.breaks):
+            draw.cease()
+
 
 class Disk(StoreWrapper):
     """A store before ``inner`` for one process.

@@ -16,10 +16,10 @@ _ERRORS: Final = (ApplyFailed, ValueError, MemoryError, SystemExit)
 class FailingExecutor:
     """An executor that does what ``inner`` does, when it does not fail."""
 
-    def __init__(self, inner: Any, chance: random.Random, rate: float) -> None:
+    def __init__(self, inner: Any, chance: random.Random, fails: Draw) -> None:
         self._inner = inner
         self._chance = chance
-        self._fails = Draw(chance, rate)
+        self._fails = fails
 
     def apply(self, context: RunContext, primitive: StagedInput) -> RunOutput:
         """Call it, unless the run fails before; or have it fail behind it."""

@@ -96,21 +96,25 @@ _KINDS_SHARE: Final = 0.4
 class Draw:
     """When something that has a rate happens next. Cheap where it is rare."""
 
-    __slots__ = ("_chance", "_left", "_rate")
+    __slots__ = ("_chance", "_left", "rate")
 
     def __init__(self, chance: random.Random, rate: float) -> None:
         self._chance = chance
-        self._rate = rate
+        self.rate = rate
         self._left = self.gap()
 
     def gap(self) -> float:
         """How many times from one to the next; for ever with a rate of 0."""
-        if self._rate <= 0:
+        if self.rate <= 0:
             return math.inf
-        if self._rate >= 1:
+        if self.rate >= 1:
             return 1
-        drawn = math.log(1.0 - self._chance.random()) / math.log1p(-self._rate)
+        drawn = math.log(1.0 - self._chance.random()) / math.log1p(-self.rate)
         return 1 + math.floor(drawn)
+
+    def cease(self) -> None:
+        """From now on it never happens."""
+        self.rate, self._left = 0.0, math.inf
 
     def happens(self) -> bool:
         """Does it happen this time?"""

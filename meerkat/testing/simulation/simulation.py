@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from gc import collect
 from typing import Any, Final, Self, TypeVar
 
 from actors.control_plane import ControlPlane
@@ -13,6 +14,7 @@ from actors.executors import Executor, is_coroutine
 from actors.ground import standing_on
 from actors.light import LightFuture
 from meerkat.errors import ControlPlaneStopped
+from meerkat.limits import DEFAULT_LIMITS
 from meerkat.minting import minted_by
 from meerkat.store import MemoryStore, RuntimeStore
 from meerkat.testing.invariants import check_memory, check_store
@@ -20,6 +22,7 @@ from meerkat.testing.simulation.clock import SimulatedClock
 from meerkat.testing.simulation.disk import Dice, Disk
 from meerkat.testing.simulation.executors import FailingExecutor
 from meerkat.testing.simulation.faults import DAY_S, NO_FAULTS, Draw, Faults
+from meerkat.testing.simulation.garbage import EVERY_STEPS, collected_at_steps
 from meerkat.testing.simulation.ground import SimulatedGround
 from meerkat.testing.simulation.scheduler import Scheduler, Waiter
 from meerkat.testing.simulation.trace import Trace
@@ -78,7 +81,9 @@ class Simulation:
         self._scheduler.picked = self._trace.picked
         self._fate = random.Random(f"fate of {seed}")  # noqa: S311 - to be replayed
         self._dice = Dice(self._fate, faults)
+        self._fails = Draw(self._fate, faults.executor_fails)
         self._planes: list[ControlPlane] = []
+        self._limits = DEFAULT_LIMITS
         self._stack = ExitStack()
         self._set_habits()
         self._set_fate()
@@ -99,6 +104,7 @@ class Simulation:
 
     def __enter__(self) -> Self:
         """From now on this thread's planes are simulated."""
+        self._stack.enter_context(collected_at_steps())
         self._stack.enter_context(standing_on(self._ground))
         self._stack.enter_context(minted_by(self._ground))
         return self
@@ -127,7 +133,7 @@ class Simulation:
         if executor is not None and is_coroutine(executor):
             raise TypeError("coroutine executors are not simulated")
         if executor is not None and self.faults.executor_fails:
-            executor = FailingExecutor(executor, self._fate, self.faults.executor_fails)
+            executor = FailingExecutor(executor, self._fate, self._fails)
         inner = self.store if store is None else store
         disk = Disk(
             inner,
@@ -136,6 +142,7 @@ class Simulation:
             committed=self._trace.committed,
             kill=self.kill,
         )
+        self._limits = settings.get("limits", DEFAULT_LIMITS)
         plane = ControlPlane(disk, executor, **settings)
         self._planes.append(plane)
         return plane.start()
@@ -186,6 +193,15 @@ class Simulation:
         self._note_kill()
         self._scheduler.kill()
 
+    def calm(self) -> None:
+        """From now on nothing goes wrong by itself any more; the clock stays as it is."""
+        for strike in (self._strike, self._stall, self._set_wrong):
+            self._fateful.pop(strike, None)
+        self._dice.cease()
+        self._fails.cease()
+        self.clock.glance = None
+        self._trace.note("calm")
+
     def _note_kill(self) -> None:
         self.kills += 1
         self._planes.clear()
@@ -193,35 +209,34 @@ class Simulation:
 
     def _set_fate(self) -> None:
         faults, scheduler, chance = self.faults, self._scheduler, self._fate
-        strikes = [
-            (Draw(chance, rate), strike)
-            for rate, strike in (
-                (faults.kill, self._strike),
-                (faults.stall, self._stall),
-                (faults.clock_jump, self._set_wrong),
-            )
-            if rate
-        ]
-        at = [draw.gap() for draw, _ in strikes]
-        scheduler.fate_at = min(at, default=math.inf)
+        kill, stall, jump = (
+            Draw(chance, rate) for rate in (faults.kill, faults.stall, faults.clock_jump)
+        )
+        fateful: dict[Callable[[], object], Callable[[], float]] = {
+            self._strike: kill.gap,
+            self._stall: stall.gap,
+            self._set_wrong: jump.gap,
+            collect: lambda: EVERY_STEPS,
+        }
+        self._fateful = fateful
+        at = {strike: gap() for strike, gap in fateful.items()}
+        scheduler.fate_at = min(at.values())
 
         def fate() -> None:
-            for place, (draw, strike) in enumerate(strikes):
-                if at[place] <= scheduler.steps:
-                    at[place] = scheduler.steps + draw.gap()
+            for strike, gap in fateful.items():
+                if at[strike] <= scheduler.steps:
+                    at[strike] = scheduler.steps + gap()
                     strike()
-            scheduler.fate_at = min(at)
+            scheduler.fate_at = min(at[strike] for strike in fateful)
 
         scheduler.fate = fate
         if faults.defect:
-            defect = Draw(chance, faults.defect)
+            self.clock.glance = partial(self._glance, Draw(chance, faults.defect))
 
-            def glance() -> None:
-                if scheduler.driving and defect.happens():
-                    self._trace.note("a defect")
-                    raise PlantedDefect
-
-            self.clock.glance = glance
+    def _glance(self, defect: Draw) -> None:
+        if self._scheduler.driving and defect.happens():
+            self._trace.note("a defect")
+            raise PlantedDefect
 
     def _strike(self) -> None:
         self._note_kill()
@@ -256,11 +271,14 @@ class Simulation:
         return self._trace.digest
 
     def check(self) -> None:
-        """Check the invariants of all that is in memory and of the store; InvariantBroken."""
+        """Check the invariants of all that is in memory and of the store; InvariantBroken.
+
+        By the limits of the plane that was started last.
+        """
         for plane in self._planes:
             for memory in _memories(plane):
                 check_memory(memory)
-        check_store(self.store)
+        check_store(self.store, limits=self._limits)
 
 
 def _memories(plane: ControlPlane) -> list[Any]:
