@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FailPoints,
         PointReached,
     )
+    from meerkat.testing.faulty_binding import FaultyBinding
     from meerkat.testing.faulty_store import (
         FaultyStore,
         StoreCall,
@@ -61,6 +62,7 @@ __all__ = [
     "Death",
     "FailPoints",
     "Faults",
+    "FaultyBinding",
     "FaultyStore",
     "InvariantBroken",
     "Lives",
@@ -93,6 +95,7 @@ _WHERE: Final[dict[str, str]] = {
     "Death": "kills",
     "FailPoints": "fail_points",
     "Faults": "simulation",
+    "FaultyBinding": "faulty_binding",
     "FaultyStore": "faulty_store",
     "InvariantBroken": "invariants",
     "Lives": "kills",

@@ -10,6 +10,8 @@ from plane_builders import WAIT_S
 
 from meerkat.errors import StoreError
 from meerkat.store import Batch, RuntimeStore
+from meerkat.testing import FaultyStore, disk_full
+from meerkat.testing.store_wrapper import COMMITS
 
 
 class StoreProxy:
@@ -50,45 +52,12 @@ class FrozenDisk(StoreProxy):
         return super().commit_many(batches)
 
 
-class FaultyDisk(StoreProxy):
-    """A store whose ``fail_at``-th commit fails, before or after it really happened."""
-
-    def __init__(
-        self, inner: RuntimeStore, fail_at: int, error: BaseException, *, after: bool = False
-    ) -> None:
-        super().__init__(inner)
-        self.commits = 0
-        self._fail_at, self._error, self._after = fail_at, error, after
-
-    @property
-    def failed(self) -> bool:
-        return self.commits >= self._fail_at
-
-    def fail_next(self) -> None:
-        self._fail_at = self.commits + 1
-
-    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
-        self.commits += 1
-        if self.commits != self._fail_at:
-            return super().commit_many(batches)
-        if self._after:
-            super().commit_many(batches)
-        raise self._error
-
-
 class BrokenOnce(FrozenDisk):
     """A store whose next commit is refused when a test says so; frozen before that."""
 
     def __init__(self, inner: RuntimeStore) -> None:
-        super().__init__(inner)
-        self._broken = False
+        self._broken = FaultyStore(inner, error=disk_full, calls=COMMITS)
+        super().__init__(self._broken)
 
     def break_next(self) -> None:
-        self._broken = True
-
-    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
-        broken, self._broken = self._broken, False
-        answers = super().commit_many([] if broken else batches)
-        if broken:
-            raise StoreError("disk full")
-        return answers
+        self._broken.fail_next()

@@ -20,7 +20,7 @@ from plane_builders import (
     system_of,
     tell,
 )
-from plane_stores import FaultyDisk, FrozenDisk, StoreProxy
+from plane_stores import FrozenDisk, StoreProxy
 
 from actors import ControlPlane
 from actors import messages as m
@@ -38,6 +38,8 @@ from meerkat import (
 )
 from meerkat.errors import CommitUnknown, RecoveryCorruption, StoreError
 from meerkat.store import RuntimeStore, SqliteStore
+from meerkat.testing import FaultyStore, When
+from meerkat.testing.store_wrapper import COMMITS
 
 A = LogicalRuntimeId("a")
 
@@ -225,10 +227,11 @@ def test_a_burst_whose_commit_failed_can_be_offered_again(
     open_plane: OpenPlane, path: Path, landed: bool
 ) -> None:
     """Some of it may be on disk, though the driver was told otherwise."""
-    disk = FaultyDisk(SqliteStore(path), -1, CommitUnknown("who knows"), after=landed)
+    when, error = When.AFTER if landed else When.BEFORE, CommitUnknown("who knows")
+    disk = FaultyStore(SqliteStore(path), error=error, when=when, calls=COMMITS)
     plane = opened(open_plane, disk)
     first, second = prompt(idempotency_key="k"), prompt()
-    disk._fail_at = disk.commits + 1
+    disk.fail_next()
     failed = offered(plane, first, second, prompt(idempotency_key="k"), second)
     assert all(isinstance(error_of(each), StoreError) for each in failed)
     one = plane.ingest("a", first)  # alone: what was known of the burst is not asked

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from operation_builders import complete, running, until_told
 from plane_builders import WAIT_S, Agent, FakeClock, OpenPlane, progress, result_of
-from plane_stores import FaultyDisk
 
 from actors import ControlPlane
 from meerkat import OperationId, RuntimeState, SessionRuntimeBindings
@@ -23,6 +22,8 @@ from meerkat.errors import (
 from meerkat.limits import Backoff
 from meerkat.operations import OperationStatus
 from meerkat.store import MemoryStore
+from meerkat.testing import FaultyStore, When
+from meerkat.testing.store_wrapper import COMMITS
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -163,7 +164,7 @@ def test_a_watcher_that_is_told_on_a_driver_thread_is_refused_what_would_wait(
     open_plane: OpenPlane,
 ) -> None:
     """An end that was in doubt is told by the driver, once it has read the store."""
-    disk = FaultyDisk(MemoryStore(), 4, CommitUnknown("nobody knows"), after=True)
+    disk = FaultyStore(MemoryStore(), fail_at=4, when=When.AFTER, calls=COMMITS)
     plane = open_plane(store=disk, clock=FakeClock(), backoff=Backoff(base_s=8.0))
     bindings = plane.register("a")
     live = running(bindings)

@@ -35,7 +35,7 @@ from plane_builders import (
     tell,
     unregistering,
 )
-from plane_stores import FaultyDisk, FrozenDisk, StoreProxy
+from plane_stores import FrozenDisk, StoreProxy
 
 from actors import ControlPlane
 from meerkat import RunContext
@@ -48,6 +48,8 @@ from meerkat.errors import (
 from meerkat.operation_errors import OwnerRetired
 from meerkat.operations import OperationStatus, OperationTerminated
 from meerkat.store import Batch, MemoryStore, SqliteStore
+from meerkat.testing import FaultyStore, When, commit_unknown
+from meerkat.testing.store_wrapper import COMMITS
 
 
 @pytest.mark.parametrize("step", ENDS_EPOCH)
@@ -265,13 +267,21 @@ def test_a_disk_that_fails_once_leaves_no_operation_behind(
     assert [row.operation_id for row in rows_of_epoch(path, bindings.epoch_id)] == live
 
 
+def in_doubt(number: int, *, happened: bool) -> FaultyStore:
+    """A store of whose commit of this number nobody knows whether it happened."""
+    when = When.AFTER if happened else When.BEFORE
+    return FaultyStore(
+        MemoryStore(), fail_at=number, error=commit_unknown, when=when, calls=COMMITS
+    )
+
+
 @pytest.mark.parametrize("step", ENDS_EPOCH)
 @pytest.mark.parametrize("happened", [False, True])
 def test_an_end_that_comes_with_its_epochs_is_told_though_its_commit_was_in_doubt(
     open_plane: OpenPlane, step: str, happened: bool
 ) -> None:
     """It is written again, or found; whichever it was, nobody waits for it in vain."""
-    disk = FaultyDisk(MemoryStore(), 4, CommitUnknown("nobody knows"), after=happened)
+    disk = in_doubt(4, happened=happened)
     plane = open_plane(store=disk)
     bindings = plane.register("a")
     watcher = bindings.ops_lifecycle.watch(running(bindings))
@@ -287,7 +297,7 @@ def test_the_end_of_an_epoch_that_is_in_doubt(
     open_plane: OpenPlane, step: str, happened: bool
 ) -> None:
     """Did it happen, the operations end with it; did it not, they live on."""
-    disk = FaultyDisk(MemoryStore(), 3, CommitUnknown("nobody knows"), after=happened)
+    disk = in_doubt(3, happened=happened)
     plane = open_plane(store=disk)
     bindings = plane.register("a")
     live = running(bindings)

@@ -109,7 +109,7 @@ def test_an_end_that_the_disk_refuses_has_not_happened(open_plane: OpenPlane, in
     watcher, before = registry.watch(operation_id), registry.snapshot(operation_id)
     plane.runtime_state("a")  # that it has begun is stored
     disk.break_next()
-    with pytest.raises(StoreError, match="disk full"):
+    with pytest.raises(StoreError, match="disk is full"):
         registry.complete(operation_id, 1)
     assert registry.snapshot(operation_id) == before
     assert registry.watermark == 0

@@ -27,7 +27,7 @@ from plane_builders import (
     system_of,
     tell,
 )
-from plane_stores import FaultyDisk, FrozenDisk
+from plane_stores import FrozenDisk
 
 from actors import ControlPlane, RestartPolicy, Restarts, ShutdownReport
 from actors import messages as m
@@ -43,6 +43,8 @@ from meerkat.errors import (
 )
 from meerkat.outcomes import CompletionKind
 from meerkat.store import MemoryStore, SqliteStore
+from meerkat.testing import FaultyStore
+from meerkat.testing.store_wrapper import COMMITS
 
 
 @pytest.fixture
@@ -359,7 +361,8 @@ def test_a_forked_process_is_told_so_and_stops_nothing(plane: ControlPlane) -> N
 def test_a_journal_that_fails_while_a_stop_waits_for_runs_writes_again(
     open_plane: OpenPlane,
 ) -> None:
-    puppet, disk = Puppet(), FaultyDisk(MemoryStore(), 0, RuntimeError("the writer broke"))
+    puppet, error = Puppet(), RuntimeError("the writer broke")
+    disk = FaultyStore(MemoryStore(), error=error, calls=COMMITS)
     plane = open_plane(puppet, store=disk)
     plane.register_many(["a", "b"])
     handles, runs = [], []

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_binding import FaultyBinding
 from store_builders import read_again, sql
 
 from meerkat import EpochCursorSnapshot, RuntimeEpochId, from_json, to_json
@@ -16,6 +15,7 @@ from meerkat.json_values import parse
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OpsSnapshot
 from meerkat.store import Batch, RuntimeStore, SqliteStore
+from meerkat.testing import FaultyBinding
 from meerkat.testing.store_rows import R1, batch, ended, live
 
 EPOCH = RuntimeEpochId.new()
@@ -46,12 +46,12 @@ def test_another_connection_reads_what_was_noted(sqlite_store: SqliteStore, path
 
 
 def test_a_commit_that_fails_at_any_statement_notes_nothing(path: Path) -> None:
-    binding = FaultyBinding(after=False)
+    binding = FaultyBinding()
     store, elsewhere = SqliteStore(path, connect=binding), read_again(path)
     store.commit(of_epoch(after=0, begun=(live(1),)))
     change = of_epoch(begun=(live(2),), operations=(ended(1, EPOCH, live(1)),))
     failed: list[str] = []
-    for number in range(5):
+    for number in range(1, 6):
         store.commit(of_epoch())  # on an open connection, so that only the change is counted
         binding.arm([number])
         with pytest.raises(StoreError):

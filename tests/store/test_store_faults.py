@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_binding import FaultyBinding
 from store_builders import QUICK, Clock, read_again
 
 from meerkat import (
@@ -27,6 +26,7 @@ from meerkat.conversation import digest_of
 from meerkat.errors import CommitUnknown, StoreError
 from meerkat.json_values import parse
 from meerkat.store import SqliteStore
+from meerkat.testing import FaultyBinding, When
 from meerkat.testing.store_rows import (
     R1,
     R2,
@@ -40,7 +40,7 @@ from meerkat.testing.store_rows import (
 )
 
 INPUTS = 3
-WHEN = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+WHEN = pytest.mark.parametrize("when", list(When), ids=str)
 
 
 @pytest.fixture
@@ -133,22 +133,22 @@ class Host:
 
 
 def calls_of_a_clean_play(folder: Path) -> int:
-    binding = FaultyBinding(after=False)
+    binding = FaultyBinding()
     host = Host(folder / "clean.db", binding)
     host.store.acquire()
-    binding.arm(set())
+    binding.arm()
     host.play()
     host.check()
-    return binding.calls
+    return binding.called
 
 
 @WHEN
 def test_rcp_06_every_call_may_fail_and_nothing_is_lost_or_done_twice(
-    folder: Path, *, after: bool
+    folder: Path, when: When
 ) -> None:
     calls = calls_of_a_clean_play(folder)
-    for fail_at in range(calls):
-        binding = FaultyBinding(after=after)
+    for fail_at in range(1, calls + 1):
+        binding = FaultyBinding(when=when)
         host = Host(folder / f"{fail_at}.db", binding)
         host.store.acquire()
         binding.arm({fail_at})
@@ -158,11 +158,11 @@ def test_rcp_06_every_call_may_fail_and_nothing_is_lost_or_done_twice(
 
 
 @WHEN
-def test_a_second_fault_while_the_first_is_dealt_with(folder: Path, *, after: bool) -> None:
+def test_a_second_fault_while_the_first_is_dealt_with(folder: Path, when: When) -> None:
     calls = calls_of_a_clean_play(folder)
-    for fail_at in range(0, calls, 2):
+    for fail_at in range(1, calls + 1, 2):
         for gap in (1, 2, 4, 7, 12):
-            binding = FaultyBinding(after=after)
+            binding = FaultyBinding(when=when)
             host = Host(folder / f"{fail_at}-{gap}.db", binding)
             host.store.acquire()
             binding.arm({fail_at, fail_at + gap})
@@ -171,14 +171,14 @@ def test_a_second_fault_while_the_first_is_dealt_with(folder: Path, *, after: bo
 
 
 @WHEN
-def test_opening_a_file_may_fail_at_every_call(folder: Path, *, after: bool) -> None:
+def test_opening_a_file_may_fail_at_every_call(folder: Path, when: When) -> None:
     """The commit that fails here is the migration's: nobody's batch is in doubt."""
-    binding = FaultyBinding(after=after)
+    binding = FaultyBinding(when=when)
     first = SqliteStore(folder / "clean.db", connect=binding)
     first.acquire()
     first.close()
-    for fail_at in range(binding.calls):
-        binding = FaultyBinding(after=after)
+    for fail_at in range(1, binding.called + 1):
+        binding = FaultyBinding(when=when)
         store = SqliteStore(folder / f"{fail_at}.db", connect=binding)
         binding.arm({fail_at})
         with pytest.raises(StoreError) as caught:
@@ -191,13 +191,13 @@ def test_opening_a_file_may_fail_at_every_call(folder: Path, *, after: bool) -> 
 
 
 @WHEN
-def test_a_group_with_a_bad_batch_may_fail_at_every_call(folder: Path, *, after: bool) -> None:
+def test_a_group_with_a_bad_batch_may_fail_at_every_call(folder: Path, when: When) -> None:
     bad = batch(R2, row_of(prompt(2)), after=7)
     group = [batch(R1, row_of(prompt(1)), after=1), bad, batch(R3, receipts=(receipt(0),))]
-    fail_at, faults = -1, 1
+    fail_at, faults = 0, 1
     while faults:
         fail_at += 1
-        binding = FaultyBinding(after=after)
+        binding = FaultyBinding(when=when)
         path = folder / f"{fail_at}.db"
         store = SqliteStore(path, connect=binding)
         store.commit(batch(R1))
@@ -210,10 +210,10 @@ def test_a_group_with_a_bad_batch_may_fail_at_every_call(folder: Path, *, after:
         except StoreError as caught:
             error = caught
         faults = len(binding.failed)
-        binding.arm(set())
+        binding.arm()
         now = everything(read_again(path))
         if isinstance(error, CommitUnknown):
-            assert (now != before) is after
+            assert (now != before) is (when is When.AFTER)
         elif error is not None:
             assert now == before
         if now == before:
@@ -227,16 +227,16 @@ def test_a_group_with_a_bad_batch_may_fail_at_every_call(folder: Path, *, after:
 
 
 @WHEN
-def test_every_read_may_fail_and_be_repeated(folder: Path, *, after: bool) -> None:
+def test_every_read_may_fail_and_be_repeated(folder: Path, when: When) -> None:
     path = folder / "a.db"
     seeding = SqliteStore(path)
     seeding.commit(batch(R1, row_of(prompt(1)), receipts=(receipt(0),)))
     whole = everything(seeding, R1)
     seeding.close()
-    fail_at, faults = -1, 1
+    fail_at, faults = 0, 1
     while faults:
         fail_at += 1
-        binding = FaultyBinding(after=after)
+        binding = FaultyBinding(when=when)
         store = SqliteStore(path, connect=binding)
         binding.arm({fail_at})
         try:
@@ -244,7 +244,7 @@ def test_every_read_may_fail_and_be_repeated(folder: Path, *, after: bool) -> No
         except StoreError as error:
             assert type(error) is StoreError  # noqa: PT017 - a fault may be past the last call
         faults = len(binding.failed)
-        binding.arm(set())
+        binding.arm()
         assert everything(store, R1) == whole
         store.close()
     assert fail_at > 8

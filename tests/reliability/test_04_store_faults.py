@@ -1,0 +1,210 @@
+"""Test 4: every call fails once, of the store and of SQLite below it, in every way it can.
+
+Whatever the call and the way: what was acknowledged is there at the end, everything was done
+once, and every error that a host met was a typed one. Before a release two calls fail.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from attrs import field, frozen
+from store_fault_story import Host, Left
+
+from actors import DriverThreads
+from meerkat.errors import StoreError
+from meerkat.store import Batch, MemoryStore, RuntimeStore, SqliteStore
+from meerkat.testing import (
+    FaultyBinding,
+    FaultyStore,
+    InvariantBroken,
+    StoreWrapper,
+    When,
+    commit_unknown,
+    disk_full,
+    io_error,
+)
+from meerkat.testing.faulty_binding import sqlite_full, sqlite_io_error
+from meerkat.testing.faulty_store import EVERY_CALL, AnError
+from meerkat.testing.store_wrapper import COMMITS
+
+Sized = Callable[[int, int], int]
+Figure = Callable[[str], None]
+
+QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=QUICK) as name:
+        yield Path(name)
+
+
+# --- the calls of a store ---------------------------------------------------------------
+
+
+@frozen
+class Kind:
+    """A way to fail, and the methods that can fail so."""
+
+    error: AnError | None
+    when: When = When.BEFORE
+    calls: Collection[str] = field(default=EVERY_CALL)
+
+
+BEHIND_THE_START = EVERY_CALL - {"acquire"}
+"""What a host's own thread calls at the start gives the host its own errors, of any kind."""
+
+KINDS = {
+    "an I/O error": Kind(io_error),
+    "a full disk": Kind(disk_full),
+    "in doubt, and did not happen": Kind(commit_unknown, calls=COMMITS),
+    "done, but reported as failed": Kind(None, When.AFTER),
+    "a defect before": Kind(lambda: RuntimeError("binding"), calls=BEHIND_THE_START),
+    "a defect after": Kind(lambda: RuntimeError("binding"), When.AFTER, BEHIND_THE_START),
+    "out of memory after": Kind(MemoryError, When.AFTER, BEHIND_THE_START),
+}
+
+
+def tell(kind: Kind, drivers: DriverThreads, fail_at: Collection[int], left: Left) -> FaultyStore:
+    """Tell the story with these calls failing; what is left of it is added up."""
+    truth = MemoryStore()
+    store = FaultyStore(truth, fail_at=fail_at, error=kind.error, when=kind.when, calls=kind.calls)
+    told = Host(store, truth, drivers).tell()
+    left.add(told, truth)
+    return store
+
+
+@pytest.mark.parametrize("drivers", list(DriverThreads), ids=str)
+@pytest.mark.parametrize("name", KINDS)
+def test_every_call_of_a_store_may_fail(
+    sized: Sized, figure: Figure, name: str, drivers: DriverThreads
+) -> None:
+    left, tried, fired = Left(), 0, 0
+    for fail_at in every(sized(1, 2), lambda: tell(KINDS[name], drivers, (), Left()).called):
+        try:
+            store = tell(KINDS[name], drivers, fail_at, left)
+        except BaseException as error:
+            error.add_note(f"{name}, in the calls {fail_at}")
+            raise
+        tried += 1
+        fired += bool(store.failed)
+    assert fired >= tried * 0.8
+    assert fired >= 10
+    report("calls of a store", tried, left, figure)
+
+
+def every(at_once: int, calls_of_a_clean_story: Callable[[], int]) -> Iterator[Sequence[int]]:
+    """Every number of a call, or every pair: a few more than there are in a clean story."""
+    numbers = range(1, calls_of_a_clean_story() + 3)
+    yield from combinations(numbers, at_once)
+
+
+def report(what: str, tried: int, left: Left, figure: Figure) -> None:
+    figure(
+        f"4 store faults, {what} x kinds: tried {tried}; lost {left.lost}; "
+        f"duplicated {left.duplicated}; untyped errors {left.untyped}"
+    )
+    assert left == Left()
+
+
+# --- the calls of SQLite ----------------------------------------------------------------
+
+BINDINGS = {
+    "an I/O error": (sqlite_io_error, When.BEFORE),
+    "a full disk": (sqlite_full, When.BEFORE),
+    "done, but reported as failed": (sqlite_io_error, When.AFTER),
+}
+
+
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("name", BINDINGS)
+def test_every_call_of_sqlite_may_fail(
+    folder: Path, sized: Sized, figure: Figure, name: str, part: int
+) -> None:
+    error, when = BINDINGS[name]
+    left, tried, fired = Left(), 0, 0
+
+    def tell(fail_at: Collection[int], left: Left) -> FaultyBinding:
+        binding = FaultyBinding(error=error, when=when)
+        path = folder / f"{tried}.db"
+        store, truth = SqliteStore(path, connect=binding), SqliteStore(path)
+        binding.arm(fail_at)
+        told = Host(store, truth).tell()
+        left.add(told, truth)
+        truth.close()
+        for each in folder.iterdir():
+            each.unlink()
+        return binding
+
+    for fail_at in every(sized(1, 2), lambda: tell((), Left()).called):
+        if fail_at[0] % 2 != part:
+            continue
+        try:
+            binding = tell(fail_at, left)
+        except BaseException as error:
+            error.add_note(f"{name}, in the calls {fail_at}")
+            raise
+        tried += 1
+        fired += bool(binding.failed)
+    assert fired >= tried * 0.8
+    assert fired >= 40
+    report("calls of SQLite", tried, left, figure)
+
+
+# --- controls ---------------------------------------------------------------------------
+
+
+class Forgetful(StoreWrapper):
+    """Answers one commit as done that it has not done."""
+
+    def __init__(self, inner: RuntimeStore, forgets: int) -> None:
+        super().__init__(inner)
+        self._left = forgets
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        self._left -= 1
+        return [None] * len(batches) if self._left == 0 else super().commit_many(batches)
+
+
+def test_a_store_that_forgets_what_it_has_acknowledged_is_found() -> None:
+    found = 0
+    for forgets in range(2, 8):
+        truth, left = MemoryStore(), Left()
+        try:
+            told = Host(Forgetful(truth, forgets), truth).tell()
+            left.add(told, truth)
+        except (InvariantBroken, AssertionError):
+            found += 1
+        else:
+            found += left != Left()
+    assert found == 6
+
+
+class Liar(StoreWrapper):
+    """Says of one commit that it did not happen, and has done it."""
+
+    def __init__(self, inner: RuntimeStore, lies: int) -> None:
+        super().__init__(inner)
+        self._left = lies
+
+    def commit_many(self, batches: Sequence[Batch]) -> list[StoreError | None]:
+        self._left -= 1
+        answers = super().commit_many(batches)
+        if self._left == 0:
+            raise StoreError("it did not happen")
+        return answers
+
+
+def test_an_acceptance_that_raised_and_is_there_is_found() -> None:
+    found = 0
+    for lies in range(2, 6):
+        truth, left = MemoryStore(), Left()
+        left.add(Host(Liar(truth, lies), truth).tell(), truth)
+        found += left.duplicated
+    assert found >= 1
