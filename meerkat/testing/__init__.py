@@ -49,6 +49,10 @@ if TYPE_CHECKING:
         Simulation,
         Stuck,
     )
+    from meerkat.testing.store_agreement import (
+        disagreement,
+        store_scripts,
+    )
     from meerkat.testing.store_conformance import (
         StoreCapability,
         StoreConformance,
@@ -82,9 +86,11 @@ __all__ = [
     "When",
     "apsw_connect",
     "commit_unknown",
+    "disagreement",
     "disk_full",
     "invariants",
     "io_error",
+    "store_scripts",
     "strategies",
 ]
 
@@ -115,9 +121,11 @@ _WHERE: Final[dict[str, str]] = {
     "When": "faulty_store",
     "apsw_connect": "apsw_binding",
     "commit_unknown": "faulty_store",
+    "disagreement": "store_agreement",
     "disk_full": "faulty_store",
     "invariants": "invariants",
     "io_error": "faulty_store",
+    "store_scripts": "store_agreement",
     "strategies": "strategies",
 }
 """Which module has a name; its own, if it is a module."""

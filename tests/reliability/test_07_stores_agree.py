@@ -18,8 +18,8 @@ from stores_here import STORES, TestMemoryStore, TestSqliteStore  # noqa: F401 -
 from meerkat.errors import StoreError
 from meerkat.store import Batch, MemoryStore, Pruned, RuntimeStore
 from meerkat.store.shelf import Shelf
+from meerkat.testing.store_agreement import Script, disagreement, store_scripts
 from meerkat.testing.store_conformance import cases_for
-from meerkat.testing.store_scripts import Script, disagreement, store_scripts
 
 Sized = Callable[[int, int], int]
 Figure = Callable[[str], None]
