@@ -1,4 +1,4 @@
-"""Store agreement: scripts of what stores are asked, drawn by Hypothesis, and two held side by side.
+"""Store agreement: scripts of what stores are asked, by Hypothesis, and two held side by side.
 
 A script is as often wrong as right: fences that others hold, keys that are taken, receipts that
 are written again. A store answers it right when it answers as ``MemoryStore`` does.
