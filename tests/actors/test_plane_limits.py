@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,15 @@ from meerkat.errors import InputValidationFailed, Overloaded
 from meerkat.limits import Limits
 from meerkat.store import MemoryStore, SqliteStore
 
+Figure = Callable[[str], None]
 
-def test_pending_inputs_of_a_runtime(open_plane: OpenPlane) -> None:
+
+def floods(limit: str, taken: int, refused: int) -> str:
+    """The figure of a limit: what was taken up to it, and what was refused past it."""
+    return f"floods, {limit}: taken up to the limit {taken}; refused past it {refused}"
+
+
+def test_pending_inputs_of_a_runtime(open_plane: OpenPlane, figure: Figure) -> None:
     agent = Agent()
     plane = open_plane(limits=Limits(pending_inputs_max=3))
     plane.register_many(["a", "b"])
@@ -25,11 +33,13 @@ def test_pending_inputs_of_a_runtime(open_plane: OpenPlane) -> None:
     for text in ("2", "3"):
         assert plane.ingest("a", prompt(text)).is_accepted
     refused = plane.submit("a", prompt("4", idempotency_key="k4"))
-    for future in (refused.accepted, refused.completion):
-        error = error_of(future)
+    refused_as = [error_of(refused.accepted), error_of(refused.completion)]
+    for error in refused_as:
         assert isinstance(error, Overloaded)
         assert (error.limit, error.value) == ("pending_inputs_max", 3)
-    assert len(plane.active_input_ids("a")) == 3
+    taken = plane.active_input_ids("a")
+    assert len(taken) == 3
+    figure(floods("pending inputs of a runtime", len(taken), len(refused_as)))
     # What is known already, another runtime, and control pass.
     assert plane.ingest("a", prompt(idempotency_key="k")).is_deduplicated
     assert plane.ingest("b", prompt()).is_accepted
@@ -41,17 +51,20 @@ def test_pending_inputs_of_a_runtime(open_plane: OpenPlane) -> None:
     assert plane.ingest("a", prompt("4", idempotency_key="k4")).is_accepted
 
 
-def test_inputs_in_flight_of_a_plane(open_plane: OpenPlane, path: Path) -> None:
+def test_inputs_in_flight_of_a_plane(open_plane: OpenPlane, path: Path, figure: Figure) -> None:
     disk = FrozenDisk(SqliteStore(path))
     plane = open_plane(store=disk, limits=Limits(in_flight_max=3))
     plane.register_many(["a", "b"])
     disk.freeze()
     flying = [plane.submit("a", prompt()) for _ in range(2)]
     flying.append(plane.submit("b", prompt()))
+    refusals = []
     for offer in (plane.submit, plane.ingest):
         with pytest.raises(Overloaded) as refused:
             offer("b", prompt("one too many"))
         assert (refused.value.limit, refused.value.value) == ("in_flight_max", 3)
+        refusals.append(refused.value)
+    figure(floods("inputs in flight", len(flying), len(refusals)))
     calls = [tell(plane, "a", m.RecoverRuntime(Reply())), decided(plane, "a")]
     disk.thaw()
     for each in flying:
@@ -62,16 +75,20 @@ def test_inputs_in_flight_of_a_plane(open_plane: OpenPlane, path: Path) -> None:
     assert len(plane.active_input_ids("b")) == 2
 
 
-def test_the_size_of_a_payload(open_plane: OpenPlane) -> None:
+def test_the_size_of_a_payload(open_plane: OpenPlane, figure: Figure) -> None:
     size = len(to_json(prompt("x" * 100)))
     plane = open_plane(limits=Limits(payload_bytes_max=size))
     plane.register("a")
     for length in (99, 100):
         assert plane.ingest("a", prompt("x" * length)).is_accepted
+    refusals = []
     for offer in (plane.submit, plane.ingest):
-        with pytest.raises(InputValidationFailed, match="over the limit"):
+        with pytest.raises(InputValidationFailed, match="over the limit") as refused:
             offer("a", prompt("x" * 101))
-    assert len(plane.active_input_ids("a")) == 2
+        refusals.append(refused.value)
+    taken = plane.active_input_ids("a")
+    assert len(taken) == 2
+    figure(floods("size of a payload", len(taken), len(refusals)))
 
 
 def test_what_is_refused_at_the_door_is_not_in_flight(open_plane: OpenPlane) -> None:

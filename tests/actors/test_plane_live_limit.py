@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_the_one_asked_longest_ago_leaves(open_plane: OpenPlane, agent: Agent) -
 
 
 def test_an_input_that_would_make_one_too_many_is_refused(
-    open_plane: OpenPlane,
+    open_plane: OpenPlane, figure: Callable[[str], None]
 ) -> None:
     agent = Agent(held=True)
     plane = limited(open_plane, agent, 2, max_concurrent_runs=3)
@@ -67,10 +68,14 @@ def test_an_input_that_would_make_one_too_many_is_refused(
     running = [plane.submit(name, prompt()) for name in "ab"]
     for _ in running:
         agent.next_call()
+    refusals = []
     for offer in (plane.ingest, plane.submit):
         with pytest.raises(Overloaded, match="live_runtimes_max is at its limit of 2") as refused:
             offer("c", prompt())
         assert (refused.value.limit, refused.value.value) == ("live_runtimes_max", 2)
+        refusals.append(refused.value)
+    taken, refused_past = len(running), len(refusals)
+    figure(f"floods, live runtimes: taken up to the limit {taken}; refused past it {refused_past}")
     # What is live takes more, control passes, and nothing of what was refused is left.
     running.append(plane.submit("a", prompt("more")))
     assert plane.runtime_state("c") is RuntimeState.ATTACHED

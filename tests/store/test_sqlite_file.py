@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,9 @@ def test_nothing_is_created_before_the_first_write(sqlite_store: SqliteStore, pa
     assert list(path.parent.iterdir()) == []
 
 
-def test_files_are_their_owners_alone(sqlite_store: SqliteStore, path: Path) -> None:
+def test_files_are_their_owners_alone(
+    sqlite_store: SqliteStore, path: Path, figure: Callable[[str], None]
+) -> None:
     before = os.umask(0)
     try:
         sqlite_store.commit(batch(R1))
@@ -55,6 +57,8 @@ def test_files_are_their_owners_alone(sqlite_store: SqliteStore, path: Path) -> 
         os.umask(before)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     names = ("sessions.db", "sessions.db-owner", "sessions.db-shm", "sessions.db-wal")
+    open_to_others = [name for name, mode in modes.items() if mode & 0o077]
+    figure(f"database file: files {len(modes)}; open to others {len(open_to_others)}")
     assert modes == dict.fromkeys(names, 0o600)
 
 
@@ -142,15 +146,19 @@ def test_what_is_not_ours_is_refused_unchanged(path: Path, make: object, why: st
     store.close()
 
 
-def test_a_symbolic_link_is_refused(path: Path) -> None:
+def test_a_symbolic_link_is_refused(path: Path, figure: Callable[[str], None]) -> None:
     target = path.with_name("target.db")
     path.symlink_to(target)
     store, real = SqliteStore(path), SqliteStore(target)
+    refused = attempts = 0
     for prepare in (lambda: None, lambda: real.commit(batch(R1)), real.close):
         prepare()
         for attempt in (store.acquire, lambda: store.load_runtime(R1)):
+            attempts += 1
             with pytest.raises(StoreError, match="symbolic link"):
                 attempt()
+            refused += 1
+    figure(f"database file: looks through a symbolic link {attempts}; refused {refused}")
 
 
 def test_an_owner_file_that_is_a_link_is_refused(path: Path) -> None:
