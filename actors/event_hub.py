@@ -31,7 +31,7 @@ class EventHub:
         self._fences: dict[LogicalRuntimeId, int] = {}
         self._forgotten: set[LogicalRuntimeId] = set()
         self._watermarks: OrderedDict[LogicalRuntimeId, tuple[int, int]] = OrderedDict()
-        self._subscribers = defaultdict[LogicalRuntimeId | None, set[Subscription]](set)
+        self._subscribers = defaultdict[LogicalRuntimeId | None, dict[Subscription, None]](dict)
         self._total = 0
         self._closed = False
 
@@ -146,7 +146,7 @@ class EventHub:
                 log = None if runtime_id is None else self._logs.get(runtime_id)
                 after = 0 if log is None else log.watermark
             subscription = Subscription(self, runtime_id, after)
-            self._subscribers[runtime_id].add(subscription)
+            self._subscribers[runtime_id][subscription] = None  # told in the order they came
             return subscription
 
     @property
@@ -168,8 +168,8 @@ class EventHub:
         """End one subscription."""
         with self.changed:
             subscription.closed = True
-            others = self._subscribers.get(subscription.runtime_id, set())
-            others.discard(subscription)
+            others = self._subscribers.get(subscription.runtime_id, {})
+            others.pop(subscription, None)
             if not others:
                 self._subscribers.pop(subscription.runtime_id, None)
             self._drop_if_done(subscription.runtime_id)

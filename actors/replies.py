@@ -271,8 +271,8 @@ class OpenCalls:
 
     def __init__(self, in_flight_max: int, waits: Waits | None = None) -> None:
         self.waits = waits
-        self._open: set[Reply[Any]] = set()
-        self._of_runs: set[Reply[Any]] = set()
+        self._open: dict[Reply[Any], None] = {}  # to be answered in the order of the calls
+        self._of_runs: dict[Reply[Any], None] = {}
         self._max = in_flight_max
         self._lock = threading.Lock()
         self._of_runtime: dict[LogicalRuntimeId, int] = {}
@@ -288,7 +288,7 @@ class OpenCalls:
         """Note a call of the control kind, which always passes."""
         reply.calls = self
         reply.runtime_id = runtime_id
-        self._open.add(reply)  # first, so that a stop that comes now finds it
+        self._open[reply] = None  # first, so that a stop that comes now finds it
         if self._refusing:
             self.closed(reply)
             raise ControlPlaneStopped
@@ -308,8 +308,8 @@ class OpenCalls:
 
     def closed(self, reply: Reply[Any]) -> None:
         """A call is about to be settled."""
-        self._of_runs.discard(reply)
-        self._open.discard(reply)
+        self._of_runs.pop(reply, None)
+        self._open.pop(reply, None)
         if reply.brings_work_to is not None:
             self._give_share_back(reply)
 
@@ -328,7 +328,7 @@ class OpenCalls:
         """Note a call from a run, or about an operation: it passes while runs come to an end."""
         reply.calls = self
         reply.runtime_id = runtime_id
-        self._of_runs.add(reply)
+        self._of_runs[reply] = None
         if self._ended:
             self.closed(reply)
             raise ControlPlaneStopped

@@ -87,7 +87,7 @@ def _quiesce(system: System, message: m.ShutDown) -> ShutdownReport:
     for runtime_id in drivers:
         tell(runtime_id, m.Quiesce(message.drain, on_quiet))
     if not stopping.wait_for(all_quiet, message.timeout_s, patient=True):
-        for runtime_id in set(drivers) - quiet:
+        for runtime_id in [each for each in drivers if each not in quiet]:
             tell(runtime_id, m.CancelRuns())
             tell(runtime_id, m.Quiesce(drain=False, quiet=on_quiet))
         stopping.wait_for(all_quiet, system.grace_s, patient=False)

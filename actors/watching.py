@@ -128,7 +128,7 @@ class Watchers:
         self.changed = LightCondition()
         self._now = now
         self.abandoned: deque[RuntimeWatch] = deque()
-        self._open: set[RuntimeWatch] = set()
+        self._open: dict[RuntimeWatch, None] = {}
         self._ended = False
 
     def watch(
@@ -146,7 +146,7 @@ class Watchers:
                 self._end(watch)
             elif not watch.closed:
                 self._drop_abandoned()
-                self._open.add(watch)
+                self._open[watch] = None
         return watch
 
     def _notice(
@@ -181,14 +181,14 @@ class Watchers:
             for watch in self._open:
                 if watch.runtime_id in (None, runtime_id):
                     watch.put(notice)
-            self._open = {watch for watch in self._open if not watch.closed}
+            self._open = {watch: None for watch in self._open if not watch.closed}
             self.changed.notify_all()
 
     def drop(self, watch: RuntimeWatch) -> None:
         """End one watch."""
         with self.changed:
             watch.end()
-            self._open.discard(watch)
+            self._open.pop(watch, None)
             self.changed.notify_all()
 
     def _drop_abandoned(self) -> None:

@@ -178,11 +178,11 @@ def test_a_call_that_slips_in_while_the_doors_close_is_refused() -> None:
     """Whoever is not refused is in the list of those that are answered at the end."""
     calls = OpenCalls(10)
 
-    class Door(set[Any]):
-        def add(self, reply: Any) -> None:
+    class Door(dict[Any, None]):
+        def __setitem__(self, reply: Any, _nothing: None) -> None:
             calls.refuse()
             calls.fail_all(ControlPlaneStopped())
-            super().add(reply)
+            super().__setitem__(reply, None)
 
     calls._open = Door()
     with pytest.raises(ControlPlaneStopped):
