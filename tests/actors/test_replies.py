@@ -228,7 +228,7 @@ def test_the_end_settles_all_and_takes_none(settle: Settle) -> None:
     assert not isinstance(done.exception(0), ControlPlaneStopped)
     with pytest.raises(ControlPlaneStopped):
         of_run(calls)
-    assert (len(calls), calls._of_runtime, calls._of_runs) == (0, {}, set())
+    assert (len(calls), calls._of_runtime, calls._of_runs) == (0, {}, {})
 
 
 def test_calls_race_with_the_end_and_none_is_left() -> None:
