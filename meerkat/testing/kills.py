@@ -18,7 +18,7 @@ from meerkat.fail_points import FailPoint
 from meerkat.limits import DEFAULT_LIMITS, Limits
 from meerkat.store import RuntimeStore, SqliteStore
 from meerkat.testing.invariants import Promises, check_store
-from meerkat.testing.processes import Child, Children
+from meerkat.testing.processes import Child, ChildFailed, Children
 
 DATABASE: Final = "sessions.db"
 
@@ -60,7 +60,7 @@ class Lives:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._children = children
-        self._folder = folder
+        self.folder = folder
         self._program = program
         self._open_store = open_store or _sqlite_in
         self._check = check
@@ -79,7 +79,7 @@ class Lives:
         kills = {} if death.point is None else {death.point: death.at}
         child = self._start(kills)
         try:
-            killed = child.end() < 0 if kills else _killed(child, death)
+            killed = child.end() if kills else _killed(child, death)
             self.kills += killed
             self.look()
         except BaseException as error:
@@ -90,19 +90,20 @@ class Lives:
     def live(self) -> Child:
         """Have a child do all its work, then look; raises as :meth:`die` does."""
         child = self._start({})
-        child.end()
+        if child.end():
+            raise ChildFailed(f"life {self.lived} was killed by somebody else")
         self.look()
         return child
 
     def _start(self, kills: dict[FailPoint, int]) -> Child:
         self.lived += 1
         return self._children.start(
-            self._program, self._folder, self.lived, promises=self.promises, kills=kills
+            self._program, self.folder, self.lived, promises=self.promises, kills=kills
         )
 
     def opened(self) -> RuntimeStore:
         """The store as it is between two lives; the caller closes it."""
-        return self._open_store(self._folder)
+        return self._open_store(self.folder)
 
     def look(self) -> None:
         """Hold what is stored against what was told: InvariantBroken for what is not so.

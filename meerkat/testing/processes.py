@@ -10,6 +10,7 @@ takes a few milliseconds each. A child ends when nobody hears it any more.
 from __future__ import annotations
 
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,8 @@ PATIENCE_S: Final = 60.0
 
 _LOADED: Final = ("actors", "actors.control_plane", "meerkat.store", __name__)
 """What the server has loaded before it forks the first child."""
+
+_KILLED: Final = -signal.SIGKILL
 
 Words: TypeAlias = Sequence[Any]
 """What a child says at once: a word, and JSON values."""
@@ -131,8 +134,11 @@ class Child:
         self._process = process
         self._connection = connection
         self._promises = promises
+        self._name = process.pid
         self.reached: Mapping[FailPoint, int] = {}
         """How often it came to each fail point; known of one that has done its work."""
+        self.status: int | None = None
+        """Its exit status once it has ended: 0, or -9 for one that was killed."""
 
     def hear(self, within_s: float = PATIENCE_S) -> Words | None:
         """What it says next; None when it has ended. ChildFailed when it says nothing."""
@@ -151,7 +157,7 @@ class Child:
         if what == "done":
             self.reached = {FailPoint(point): passes for point, passes in rest[0].items()}
         elif what == "resolved":
-            self._promises.resolved(*rest, handle=(self._process.pid, *rest))
+            self._promises.resolved(*rest, handle=(self._name, *rest))
         elif what in _NOTED:
             _NOTED[what](self._promises, *rest)
         return said
@@ -165,24 +171,32 @@ class Child:
 
     def kill(self) -> bool:
         """SIGKILL, and hear what it had said; False for one that had ended by itself."""
-        self._process.kill()
-        return self.end() < 0
+        if self.status is None:
+            self._process.kill()
+        return self.end()
 
-    def end(self) -> int:
-        """Hear it out; gives its exit status, which is negative for one that was killed."""
-        while self.hear() is not None:
-            pass
-        self._process.join(PATIENCE_S)
-        self._connection.close()
-        status: int | None = self._process.exitcode
-        if status is None:
-            raise ChildFailed("a child has closed its ears, and does not end")
-        return status
+    def end(self) -> bool:
+        """Hear it out; was it killed? False for one that has done its work."""
+        if self.status is None:
+            while self.hear() is not None:
+                pass
+            self._take_leave()
+        if self.status not in (0, _KILLED):
+            raise ChildFailed(f"a child has ended with status {self.status}")
+        return self.status == _KILLED
 
     def forget(self) -> None:
         """End it, whatever it says."""
-        self._process.kill()
+        if self.status is None:
+            self._process.kill()
+            self._take_leave()
+
+    def _take_leave(self) -> None:
         self._process.join(PATIENCE_S)
+        if self._process.exitcode is None:
+            raise ChildFailed("a child says nothing any more, and does not end")
+        self.status = self._process.exitcode
+        self._process.close()
         self._connection.close()
 
 
@@ -219,6 +233,7 @@ class Children:
         process.start()
         saying.close()
         child = Child(process, hearing, promises or Promises())
+        self._children = [each for each in self._children if each.status is None]
         self._children.append(child)
         return child
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -106,6 +107,7 @@ def kill(count: int, deaths: Iterator[Death], begin: Callable[[], Lives]) -> Kil
             if killed.at.total() < count and lives.die(death):
                 killed.at[death.point] += 1
         killed.look_back(lives)
+        shutil.rmtree(lives.folder)
     return killed
 
 

@@ -30,7 +30,8 @@ def test_what_a_child_says_is_heard_and_it_ends_well(children: Children) -> None
     child = children.start("process_programs:speak", 1, "zwei", None)
     heard = words_of(child)
     assert heard[:-1] == [["born"], ["word", 1], ["word", "zwei"], ["word", None]]
-    assert child.end() == 0
+    assert not child.end()
+    assert child.status == 0
     assert set(child.reached.values()) == {0}
 
 
@@ -49,12 +50,13 @@ def test_a_child_that_is_no_program_says_so(children: Children) -> None:
 def test_a_child_is_killed_at_a_fail_point(children: Children) -> None:
     child = children.start("process_programs:pass_points", 5, kills={FailPoint.COMMIT_DUE: 3})
     assert words_of(child) == [["born"], ["passed", 0], ["passed", 1]]
-    assert child.end() == KILLED
+    assert child.end()
+    assert child.status == KILLED
 
 
 def test_a_child_that_does_not_come_to_its_fail_point_ends_by_itself(children: Children) -> None:
     child = children.start("process_programs:pass_points", 2, kills={FailPoint.COMMIT_DUE: 3})
-    assert child.end() == 0
+    assert not child.end()
     assert child.reached[FailPoint.COMMIT_DUE] == 2
 
 
@@ -68,7 +70,7 @@ def test_a_child_is_killed_whatever_it_does(children: Children) -> None:
 def test_a_child_that_has_ended_cannot_be_killed(children: Children) -> None:
     child = children.start("process_programs:speak")
     assert len(words_of(child)) == 2
-    child._process.join()
+    assert not child.end()
     assert not child.kill()
 
 
@@ -83,4 +85,10 @@ def test_what_lives_on_ends_with_the_children() -> None:
     with Children() as children:
         child = children.start("process_programs:speak_for_ever")
         assert child.hear() is not None
-    assert child._process.exitcode == KILLED
+    assert child.status == KILLED
+
+
+def test_a_child_that_ends_in_a_way_of_its_own_has_failed(children: Children) -> None:
+    child = children.start("process_programs:leave", 3)
+    with pytest.raises(ChildFailed, match="status 3"):
+        child.end()
