@@ -45,6 +45,9 @@ _CHECKPOINT_PAGES: Final = 4_000
 _DATABASE_BYTES_MIN: Final = 512
 """SQLite's smallest page, and so its smallest file that is not empty."""
 
+_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
+"""What SQLite's rollback journals begin with."""
+
 
 class Synchronous(Word):
     """How much SQLite waits for the disk: FULL at each commit, EXTRA for directories too."""
@@ -65,9 +68,19 @@ def is_there(path: Path) -> bool:
         raise StoreError(f"{path} is a symbolic link; name the database file itself")
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} is not a file")
-    if 0 < found.st_size < _DATABASE_BYTES_MIN:  # SQLite takes a byte or two for an empty file
+    if 0 < found.st_size < _DATABASE_BYTES_MIN and not _was_cut_short(path):
+        # SQLite takes a byte or two for an empty file
         raise StoreError(f"{path}: file is not a database")
     return True
+
+
+def _was_cut_short(path: Path) -> bool:
+    """Is there a journal, from which SQLite takes back what it had begun to write?"""
+    try:
+        with path.with_name(path.name + "-journal").open("rb") as journal:
+            return journal.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
+    except OSError:
+        return False
 
 
 def create_private(path: Path) -> None:

@@ -16,6 +16,7 @@ from store_processes import Child, child
 from meerkat.errors import StoreError
 from meerkat.store import SqliteStore
 from meerkat.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from meerkat.testing import RecordingDisk
 from meerkat.testing.store_rows import R1, batch, everything, prompt, row_of
 
 NOBODY = 65534
@@ -283,3 +284,28 @@ def test_a_folder_one_may_not_enter_is_a_store_error(open_folder: Path) -> None:
     if os.geteuid() == 0:
         for said in as_nobody(hidden, "acquire", "list_runtimes"):
             assert said == f"Store error: cannot open {hidden}/a.db: Permission denied"
+
+
+def test_a_file_whose_making_was_cut_short_is_made_again(path: Path) -> None:
+    with RecordingDisk(path.parent) as disk:
+        store = SqliteStore(path, connect=disk.connect)
+        store.acquire()
+        store.close()
+        states = list(disk.states(seed=3, count=3000))
+    cut = [each for each in states if 0 < len(each.files.get(path.name, b"")) < 512]
+    assert cut
+    for state in cut:
+        assert state.files[f"{path.name}-journal"]
+        state.write_to(path.parent)
+        store = SqliteStore(path)
+        store.commit(batch(R1))
+        assert sql(path, "PRAGMA integrity_check") == [("ok",)]
+        store.close()
+
+
+def test_a_byte_or_two_beside_what_is_no_journal_are_refused(path: Path) -> None:
+    path.write_bytes(b"x")
+    path.with_name(f"{path.name}-journal").write_bytes(b"dear diary")
+    with pytest.raises(StoreError, match="not a database"):
+        SqliteStore(path).acquire()
+    assert path.read_bytes() == b"x"
