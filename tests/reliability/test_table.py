@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from table import BEGIN, END, NOT_YET, PAGE, with_figures
+from table import BEGIN, END, PAGE, with_figures
 
+RISKS = ("hostile bytes", "ids as paths", "floods", "secrets in logs", "SQL", "database file")
 TABLES = f"""# Page
 {BEGIN}
 Measured on a day.
@@ -34,7 +35,7 @@ def test_each_row_has_its_figures() -> None:
     assert "| 10 | nothing is coerced | documents 7; coerced 0 |" in page
     assert "| 12 | nothing grows | one life: seconds 3<br>killed: kills 2 |" in page
     assert "| floods | refused | size of a payload: refused 4 |" in page
-    assert f"| SQL | bound | {NOT_YET} |" in page
+    assert "| SQL | bound | old |" in page
     assert page.endswith(f"{END}\n| 1 | not ours | old |\n")
     assert "Measured on another day.\n\n| # | Promise | Figure |\n|---|---|---|\n" in page
     assert "a day." not in page.replace("another day.", "")
@@ -47,5 +48,7 @@ def test_a_page_without_marks_is_not_written() -> None:
 
 
 def test_the_page_has_a_row_for_every_test_and_every_risk() -> None:
-    page = PAGE.read_text()
-    assert with_figures(page, [], "Measured on a day.").count(NOT_YET) >= 18
+    lines = [f"{number} name: count 1" for number in range(1, 13)]
+    lines += [f"{risk}: count 1" for risk in RISKS]
+    page = with_figures(PAGE.read_text(), lines, "Measured on a day.")
+    assert page.count("| count 1 |") == len(lines)
