@@ -182,7 +182,11 @@ class Story:
 
     def _end_of(self, name: str, outcome: AcceptOutcome, plane: ControlPlane) -> None:
         handle = plane.completion(name, outcome, timeout=WAIT_S)
-        ended = handle.result(WAIT_S)
+        try:
+            ended = handle.result(WAIT_S)
+        except TimeoutError:  # its runtime may be set aside, which this call is told
+            plane.runtime_state(name, timeout=WAIT_S)
+            raise
         if ended.kind is CompletionKind.RUNTIME_TERMINATED:  # by its plane's end, or its own
             state = plane.input_state(name, handle_id(outcome), timeout=WAIT_S)
             if state is None or not state.is_terminal:

@@ -10,6 +10,9 @@ from attrs import Attribute, evolve, field, fields, frozen
 
 DAY_S: Final = 86_400.0
 
+KINDS_MAX: Final = 0.8
+"""The share of all kinds that a seed may draw."""
+
 
 def _rate(_faults: object, attribute: Attribute[Any], value: Any) -> None:
     if not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -67,10 +70,11 @@ class Faults:
     def drawn(cls, seed: int, *, without: tuple[str, ...] = ()) -> Faults:
         """A mixture for a seed: some kinds, rare or frequent; none at all for some seeds."""
         chance = random.Random(f"faults of {seed}")  # noqa: S311 - to be replayed is what it is for
+        share = chance.random() * KINDS_MAX
         drawn = {
             name: round(often * 10 ** -chance.uniform(0, 1.5), 6)
             for name, often in _OFTEN.items()
-            if chance.random() < _KINDS_SHARE and name not in without
+            if chance.random() < share and name not in without
         }
         return evolve(NO_FAULTS, **drawn)
 
@@ -90,7 +94,6 @@ _OFTEN: Final = {
     "stall": 0.02,
     "clock_jump": 0.02,
 }
-_KINDS_SHARE: Final = 0.4
 
 
 class Draw:
