@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from actors.clock import Clock, Timers
     from actors.forks import Home
     from actors.run_places import RunThreads
@@ -46,6 +48,10 @@ class Ground(Protocol):
 
     def start_thread(self, work: Callable[[], object], name: str) -> None:
         """Have ``work`` done by a thread of its own."""
+        ...
+
+    def event_loop(self) -> AbstractEventLoop:
+        """What carries coroutine runs; RuntimeError where nothing does."""
         ...
 
     def home(self) -> Home:

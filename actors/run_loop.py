@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from actors.awaiting import on_loop
+from actors.ground import ground_here
 from actors.run_places import RunThreads
 from actors.thread_frames import frame_of
 from meerkat.errors import ControlPlaneStopped
@@ -144,7 +145,8 @@ class RunLoop:
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            ground = ground_here()
+            self._loop = asyncio.new_event_loop() if ground is None else ground.event_loop()
             self._thread = threading.Thread(
                 target=self._work, args=(self._loop,), name="meerkat-run-loop", daemon=True
             )

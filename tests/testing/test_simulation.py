@@ -130,8 +130,15 @@ def test_coroutine_executors_are_refused() -> None:
     async def later(_context: Any, _primitive: StagedInput) -> RunOutput:
         return RunOutput()
 
-    with Simulation() as sim, pytest.raises(TypeError, match="coroutine"):
-        sim.plane(later)
+    with Simulation() as sim:
+        with pytest.raises(TypeError, match="coroutine"):
+            sim.plane(later)
+        plane = sim.plane()
+        plane.register("a")
+        plane.attach_executor("a", later)
+        outcome = plane.ingest("a", PromptInput("hello"))
+        ended = plane.completion("a", outcome).result()
+        assert ended.kind is CompletionKind.ABANDONED
 
 
 def test_no_thread_is_left() -> None:

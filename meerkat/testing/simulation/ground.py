@@ -22,6 +22,7 @@ from meerkat.testing.simulation.errors import ProcessKilled
 from meerkat.testing.simulation.scheduler import Call, Scheduler, Task, Unwound, Waiter
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from datetime import datetime
     from uuid import UUID
 
@@ -177,6 +178,10 @@ class SimulatedGround:
     def start_thread(self, work: Callable[[], object], name: str) -> None:
         """Have ``work`` done as a task."""
         self.scheduler.start(work, name.rstrip("-0123456789"))  # which are the whole process's
+
+    def event_loop(self) -> AbstractEventLoop:
+        """None: a loop would wait for what no scheduler knows of."""
+        raise RuntimeError("coroutine executors are not simulated")
 
     def home(self) -> SimulatedHome:
         """The process that a plane lives in."""
