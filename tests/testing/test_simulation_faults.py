@@ -122,6 +122,18 @@ def test_the_clock_is_set_by_hand() -> None:
         assert sim.now == pytest.approx(2 * MINUTE_S)
 
 
+def test_a_simulation_that_fails_itself_says_so() -> None:
+    def breaks() -> None:
+        raise OSError("not now")
+
+    with Simulation() as sim:
+        plane = sim.plane(echo)
+        sim._scheduler.fate, sim._scheduler.fate_at = breaks, sim._scheduler.steps + 3
+        with pytest.raises(OSError, match="not now"):
+            plane.register("a")
+        sim._scheduler.fate_at = sim._scheduler.steps + 1_000
+
+
 def test_calm_ends_all_faults() -> None:
     faults = Faults(
         kill=0.05, store_fails=0.3, writer_fails=0.3, defect=0.3, executor_fails=1.0, stall=0.1

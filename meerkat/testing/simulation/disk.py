@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 from meerkat.errors import CommitUnknown, StoreError
 from meerkat.store import Batch, RuntimeStore
 from meerkat.testing.simulation.faults import Draw, Faults
-from meerkat.testing.simulation.scheduler import Process, Scheduler, Waiter
+from meerkat.testing.simulation.items import Process, Waiter
+from meerkat.testing.simulation.scheduler import Scheduler
 from meerkat.testing.store_wrapper import WRITES, StoreWrapper
 
 T = TypeVar("T")

@@ -19,7 +19,8 @@ from actors.run_places import RunThreads
 from actors.threaded import ActorThreads, ThreadedActor
 from meerkat.testing.simulation.clock import SimulatedClock
 from meerkat.testing.simulation.errors import ProcessKilled
-from meerkat.testing.simulation.scheduler import Call, Scheduler, Task, Unwound, Waiter
+from meerkat.testing.simulation.items import Call, Task, Unwound, Waiter
+from meerkat.testing.simulation.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -17,116 +17,34 @@ from __future__ import annotations
 
 import heapq
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from actors.clock import Timer
 from actors.ground import Ground, standing_on
 from actors.pool import PooledActor, on_worker, serve_here
 from meerkat.minting import Mint, minted_by
-from meerkat.testing.simulation.errors import ProcessKilled, Stuck
+from meerkat.testing.simulation.agenda import Agenda
+from meerkat.testing.simulation.errors import ProcessKilled
+from meerkat.testing.simulation.items import (
+    NEVER,
+    Call,
+    Process,
+    Task,
+    Unwound,
+    Waiter,
+    is_stale,
+    may_wait,
+    outlives,
+)
 
 logger = logging.getLogger(__name__)
-
-STEP_S: Final = 1e-6
-"""How long a step takes, in seconds of the simulation."""
-
-STALE_MAX: Final = 256
-"""Waits that are over and may lie among what is due, however little that is."""
 
 UNWIND_S: Final = 5.0
 """Seconds that code of a killed process has to come to its end, at the end of a simulation."""
 
 REFUSALS_MAX: Final = 100
 """How often code of a killed process is told that it is over, before it is left where it is."""
-
-_NEVER: Final = float("inf")
-
-
-class Unwound(BaseException):
-    """Raised, at the end of a simulation, where the threads of killed processes have stayed."""
-
-
-class Process:
-    """What a kill ends: everything that runs between two of them."""
-
-    def __init__(self) -> None:
-        self.alive = True
-        self.ends: list[Callable[[], None]] = []
-        """Called at its end: what the operating system does with what a process leaves."""
-
-
-class Call(Timer):
-    """Something that is done at once, and waits for nothing."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, call: Callable[[], None], what: str) -> None:
-        super().__init__(call)
-        self.what = what
-
-
-class Task:
-    """Work that may wait, and has a thread for that."""
-
-    __slots__ = ("process", "serves", "what", "work")
-
-    def __init__(
-        self,
-        work: Callable[[], object],
-        process: Process | None,
-        what: str,
-        *,
-        serves: bool = False,
-    ) -> None:
-        self.work = work
-        self.process = process
-        self.what = what
-        self.serves = serves
-        """Does it what the threads of drivers do?"""
-
-
-class Waiter:
-    """A bell: what one thread of a simulation sleeps on."""
-
-    __slots__ = (
-        "asleep",
-        "error",
-        "lock",
-        "process",
-        "rung",
-        "scheduler",
-        "since",
-        "thread",
-        "turn",
-        "until",
-    )
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
-        self.lock = threading.Lock()
-        self.lock.acquire()
-        self.rung = False
-        self.asleep = False
-        self.process: Process | None = None
-        self.thread = 0
-        self.error: BaseException | None = None
-        self.turn = 0
-        self.since = 0.0
-        self.until = _NEVER
-
-    def acquire(self, _blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002 - a lock's
-        """Sleep until it is rung, or the time is up; was it rung?"""
-        return self.scheduler.sleep(self, timeout)
-
-    def release(self) -> None:
-        """Ring it."""
-        if not self.rung:
-            self.rung = True
-            if self.asleep:
-                self.scheduler.wake(self)
 
 
 class Carrier:
@@ -147,31 +65,18 @@ class _Standing(threading.local):
     refused = 0
 
 
-class Scheduler:
+class Scheduler(Agenda):
     """What is ready, what is due, and who has the baton. Used by the thread that has it."""
 
     def __init__(self, seed: int, ground: Ground, mint: Mint, *, patience_s: float) -> None:
-        self.chance = random.Random(seed)  # noqa: S311 - to be replayed is what it is for
+        super().__init__(seed, patience_s=patience_s)
         self.process = Process()
-        self.now = 0.0
-        self.steps = 0
         self.deliveries = 0
-        self.fate: Callable[[], None] = _nothing
-        self.fate_at: float = _NEVER
-        """The step at which ``fate`` is called next; it says when it is after that."""
         self.picked: Callable[[Any, int], None] | None = None
         self._ground = ground
         self._mint = mint
-        self._patience_s = patience_s
-        self._random = self.chance.random
-        self._ready: list[Any] = []
-        self._due: list[tuple[float, int, Any, int]] = []
-        self._order = 0
-        self._stale = 0
-        self._quiet: Waiter | None = None
         self._idle: list[Carrier] = []
         self._carriers: list[Carrier] = []
-        self._asleep: dict[Waiter, None] = {}
         self._left: dict[int, Waiter] = {}
         self._here = _Standing()
         self._over = False
@@ -184,25 +89,6 @@ class Scheduler:
         """May a commit take time?"""
         self.driving = False
         """Has a driver its turn just now?"""
-
-    # --- what is to be done -------------------------------------------------------------
-
-    def ready(self, item: Any) -> None:
-        """Something can be done: an actor's turn, a call, a task, a thread that goes on."""
-        self._ready.append(item)
-
-    def later(self, delay_s: float, item: Any, turn: int = 0) -> None:
-        """The same, ``delay_s`` seconds from now."""
-        self._order += 1
-        heapq.heappush(self._due, (self.now + delay_s, self._order, item, turn))
-
-    def stale(self) -> None:
-        """Something that is due later need not be done any more."""
-        self._stale += 1
-        if self._stale > max(STALE_MAX, len(self._due) // 2):
-            self._due = [entry for entry in self._due if not _is_stale(entry)]
-            heapq.heapify(self._due)
-            self._stale = 0
 
     # --- sleeping -----------------------------------------------------------------------
 
@@ -218,16 +104,10 @@ class Scheduler:
             waiter.until = self.now + timeout_s
             self.later(timeout_s, waiter, waiter.turn)
         self._rest(waiter)
-        if waiter.until < _NEVER and waiter.rung:
+        if waiter.until < NEVER and waiter.rung:
             self.stale()
         rung, waiter.rung = waiter.rung, False
         return rung
-
-    def wake(self, waiter: Waiter) -> None:
-        """Let a thread that sleeps go on."""
-        waiter.asleep = False
-        waiter.turn += 1
-        self._ready.append(waiter)
 
     def quiet(self, seconds: float | None) -> None:
         """Sleep until nothing is ready and so many seconds have passed; with None, none."""
@@ -244,7 +124,7 @@ class Scheduler:
     def _lie_down(self, waiter: Waiter) -> None:
         waiter.turn += 1
         waiter.process, waiter.thread = self._here.process, threading.get_ident()
-        waiter.asleep, waiter.since, waiter.until = True, self.now, _NEVER
+        waiter.asleep, waiter.since, waiter.until = True, self.now, NEVER
 
     def _refuse(self) -> None:
         """The simulation is over: end this thread; for good, if it does not take that."""
@@ -280,7 +160,7 @@ class Scheduler:
         process = self._here.process
         carries = self._here.carries and process is not None
         while (item := self._next()) is not waiter:
-            if not carries or _may_wait(item):
+            if not carries or may_wait(item):
                 self._pass_on(item)
                 return False
             self._do(item)
@@ -321,6 +201,20 @@ class Scheduler:
                 except Unwound:
                     self._unwound.release()
                     return
+                except BaseException as error:  # noqa: BLE001 - it is the host's to know
+                    self._break_off(error)
+                    return
+
+    def _break_off(self, error: BaseException) -> None:
+        """The scheduler itself has failed: tell the host, which would wait for ever."""
+        for waiter in self._asleep:
+            if waiter.process is None:
+                waiter.error = error
+                if waiter.asleep:
+                    self.wake(waiter)
+                self._ready.remove(waiter)
+                waiter.lock.release()
+                return
 
     def _work(self, me: Carrier, item: Any) -> None:
         """Do one thing after the other until the next one is another thread's."""
@@ -377,76 +271,6 @@ class Scheduler:
         if self.picked is not None:
             self.picked(actor, handled)
 
-    # --- what is next -------------------------------------------------------------------
-
-    def _next(self) -> Any:
-        """The next thing that can be done, by chance; time goes on until there is one."""
-        self.steps = steps = self.steps + 1
-        self.now = now = self.now + STEP_S
-        if steps >= self.fate_at:
-            self.fate()
-        ready, due = self._ready, self._due
-        if due and due[0][0] <= now:
-            self._fall_due()
-        while not ready:
-            self._let_time_pass()
-        waiting = len(ready)
-        if waiting == 1:
-            return ready.pop()
-        at = int(self._random() * waiting)
-        item, ready[at] = ready[at], ready[-1]
-        ready.pop()
-        return item
-
-    def _fall_due(self) -> None:
-        due, now = self._due, self.now
-        while due and due[0][0] <= now:
-            entry = heapq.heappop(due)
-            if _is_stale(entry):
-                self._stale -= 1
-            elif entry[2].__class__ is Waiter:
-                self.wake(entry[2])
-            else:
-                self._ready.append(entry[2])
-
-    def _let_time_pass(self) -> None:
-        """Nothing can be done now: go on to what is due next."""
-        while self._due and _is_stale(self._due[0]):
-            heapq.heappop(self._due)
-            self._stale -= 1
-        due_at, quiet = self._due[0][0] if self._due else _NEVER, self._quiet
-        if due_at <= self.now:
-            self._fall_due()
-            return
-        if quiet is not None and quiet.asleep and quiet.until < due_at:
-            self.now = max(self.now, quiet.until)
-            self.wake(quiet)
-            return
-        stuck = self._who_is_stuck(due_at)
-        if stuck is not None:
-            stuck.error = Stuck(self._story(stuck))
-            self.wake(stuck)
-            return
-        self.now = max(self.now, due_at)
-        self._fall_due()
-
-    def _who_is_stuck(self, due_at: float) -> Waiter | None:
-        """The first thread of the host that waits without an end, if it does so for too long."""
-        for waiter in self._asleep:
-            if waiter.process is None and waiter.asleep:
-                lasted_s = due_at - waiter.since
-                if due_at == _NEVER or (waiter.until == _NEVER and lasted_s > self._patience_s):
-                    return waiter
-        return None
-
-    def _story(self, stuck: Waiter) -> str:
-        lasted_s = self.now - stuck.since
-        others = sum(1 for each in self._asleep if each is not stuck)
-        return (
-            f"a wait of the host does not end: it has lasted {lasted_s:g} s of the simulation, "
-            f"{len(self._due)} things are due later, {others} other threads wait"
-        )
-
     # --- the end ------------------------------------------------------------------------
 
     def kill(self) -> None:
@@ -463,10 +287,10 @@ class Scheduler:
         """The same between two steps."""
         dead, self.process = self.process, Process()
         dead.alive = False
-        self._ready = [item for item in self._ready if _outlives(item)]
-        self._due = [entry for entry in self._due if _outlives(entry[2])]
+        self._ready = [item for item in self._ready if outlives(item)]
+        self._due = [entry for entry in self._due if outlives(entry[2])]
         heapq.heapify(self._due)
-        self._stale = sum(1 for entry in self._due if _is_stale(entry))
+        self._stale = sum(1 for entry in self._due if is_stale(entry))
         for waiter in list(self._asleep):
             if waiter.process is not None:
                 del self._asleep[waiter]
@@ -475,7 +299,10 @@ class Scheduler:
                 waiter.error = ProcessKilled("the process was killed")
                 self.wake(waiter)
         for end in dead.ends:
-            end()
+            try:
+                end()
+            except Exception:
+                logger.exception("what a killed process held does not let go of it")
 
     def start(self, work: Callable[[], object], what: str, *, outside: bool = False) -> None:
         """Have work done that may wait; ``outside`` of the process, by the host."""
@@ -500,26 +327,3 @@ class Scheduler:
             for carrier in self._carriers:
                 if carrier.thread is not None:
                     carrier.thread.join()
-
-
-def _nothing() -> None:
-    """The fate of most steps."""
-
-
-def _is_stale(entry: tuple[float, int, Any, int]) -> bool:
-    item = entry[2]
-    if item.__class__ is Waiter:
-        return bool(item.turn != entry[3])
-    return item.__class__ is Call and item.call is None
-
-
-def _may_wait(item: Any) -> bool:
-    kind = item.__class__
-    if kind is Call:
-        return False
-    return kind is Task or kind is Waiter or item.pool.may_wait
-
-
-def _outlives(item: Any) -> bool:
-    """Is it the host's?"""
-    return item.__class__ in (Waiter, Task) and item.process is None

@@ -24,7 +24,8 @@ from meerkat.testing.simulation.executors import FailingExecutor
 from meerkat.testing.simulation.faults import DAY_S, NO_FAULTS, Draw, Faults
 from meerkat.testing.simulation.garbage import EVERY_STEPS, collected_at_steps
 from meerkat.testing.simulation.ground import SimulatedGround
-from meerkat.testing.simulation.scheduler import Scheduler, Waiter
+from meerkat.testing.simulation.items import Waiter
+from meerkat.testing.simulation.scheduler import Scheduler
 from meerkat.testing.simulation.trace import Trace
 
 T = TypeVar("T")
