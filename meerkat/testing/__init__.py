@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Simulation,
         Stuck,
     )
+    from meerkat.testing.state_machine import RuntimeStateMachine
     from meerkat.testing.store_agreement import (
         disagreement,
         store_scripts,
@@ -75,6 +76,7 @@ __all__ = [
     "ProcessKilled",
     "Promises",
     "RecordingDisk",
+    "RuntimeStateMachine",
     "Simulation",
     "StoreCall",
     "StoreCapability",
@@ -110,6 +112,7 @@ _WHERE: Final[dict[str, str]] = {
     "ProcessKilled": "simulation",
     "Promises": "invariants",
     "RecordingDisk": "power_loss",
+    "RuntimeStateMachine": "state_machine",
     "Simulation": "simulation",
     "StoreCall": "faulty_store",
     "StoreCapability": "store_conformance",

@@ -14,6 +14,7 @@ from actors.executors import Executor, is_coroutine
 from actors.ground import standing_on
 from actors.light import LightFuture
 from meerkat.errors import ControlPlaneStopped
+from meerkat.kernel import RuntimeMemory
 from meerkat.limits import DEFAULT_LIMITS
 from meerkat.minting import minted_by
 from meerkat.store import MemoryStore, RuntimeStore
@@ -276,10 +277,13 @@ class Simulation:
 
         By the limits of the plane that was started last.
         """
-        for plane in self._planes:
-            for memory in _memories(plane):
-                check_memory(memory)
+        for memory in self.memories():
+            check_memory(memory)
         check_store(self.store, limits=self._limits)
+
+    def memories(self) -> list[RuntimeMemory]:
+        """What is in memory of the runtimes of the planes that run: to look at, nothing else."""
+        return [memory for plane in self._planes for memory in _memories(plane)]
 
 
 def _memories(plane: ControlPlane) -> list[Any]:
