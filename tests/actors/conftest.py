@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aio_builders import LOOPS, Main, OnLoop, performed
 from plane_builders import Agent, OpenPlane
+from plane_stores import FrozenDisk
 from restart_builders import Plant, planter
 
 from actors import ControlPlane, DriverThreads
@@ -61,9 +62,12 @@ def open_plane(path: Path, drivers: DriverThreads) -> Iterator[OpenPlane]:
     """Start a plane; on the test's own database unless it is given a store."""
     planes: list[ControlPlane] = []
     agents: list[Agent] = []
+    disks: list[FrozenDisk] = []
 
     def start(executor: Any = None, **settings: Any) -> ControlPlane:
         store = settings.pop("store", None)
+        if isinstance(store, FrozenDisk):
+            disks.append(store)
         settings.setdefault("backoff", Backoff(base_s=0.001))
         settings.setdefault("grace_s", 0.05)
         settings.setdefault("drivers", drivers)
@@ -74,6 +78,8 @@ def open_plane(path: Path, drivers: DriverThreads) -> Iterator[OpenPlane]:
         return plane
 
     yield start
+    for disk in disks:
+        disk.thaw()  # a test that has failed may have left it frozen
     for agent in agents:
         agent.release()
     for plane in planes:

@@ -1,11 +1,13 @@
 """Builders: the inputs, executors and clocks that tests of a running plane speak of.
 
-Nothing here sleeps: a test waits for an Event, a queue or a future, at most ``WAIT_S``.
+Nothing here sleeps: a test waits for an Event, a queue or a future, at most ``WAIT_S``. What is
+to show that a test fails may set a shorter one.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -45,7 +47,7 @@ from meerkat import (
 
 T = TypeVar("T")
 
-WAIT_S = 10.0
+WAIT_S = float(os.environ.get("MEERKAT_WAIT_S", "10"))
 PEER = Peer(peer_id="peer-1")
 
 OpenPlane = Callable[..., ControlPlane]

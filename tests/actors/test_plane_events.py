@@ -95,6 +95,21 @@ def test_sequences_go_on_higher_after_a_restart(
         highest = told[1].sequence
 
 
+def test_a_number_that_was_told_is_not_given_again_though_nothing_else_was_written(
+    open_plane: OpenPlane,
+) -> None:
+    """A host's event is not stored; that its runtime was claimed for its number is."""
+    plane, numbers = open_plane(grace_s=WAIT_S), []
+    plane.register("a")
+    for _ in range(3):
+        plane.stop()
+        plane = open_plane(grace_s=WAIT_S)
+        with plane.subscribe("a") as events:
+            plane.publish_event(host_event())
+            numbers.append(next_event(events).sequence)
+    assert numbers == sorted(set(numbers))
+
+
 def test_sequences_stay_dense_across_a_rebuild(open_plane: OpenPlane, path: Any) -> None:
     """A failed commit throws the memory away; the next event is the next number."""
 

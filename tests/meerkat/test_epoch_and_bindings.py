@@ -95,7 +95,7 @@ def test_each_cursor_only_advances_and_moves_no_other() -> None:
         state.advance_agent_applied_cursor(seq)
         state.advance_runtime_observed_seq(seq)
         state.advance_runtime_last_injected_seq(seq)
-    assert state.snapshot() == EpochCursorState.from_recovered(4, 4, 4).snapshot()
+        assert state.snapshot() == EpochCursorState.from_recovered(4, 4, 4).snapshot()
     state.advance_runtime_observed_seq(9)
     state.advance_runtime_last_injected_seq(7)
     state.advance_agent_applied_cursor(5)
