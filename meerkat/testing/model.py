@@ -250,9 +250,9 @@ class RuntimeModel:
         self.awake = any(k.phase == "queued" for k in self.inputs.values())
         self.start()
 
-    def back_off_is_over(self, lane: str) -> None:
+    def back_off_is_over(self, lane: str | None) -> None:
         """Time has passed: this lane waits no more."""
-        self.held.discard(lane)
+        self.held.discard(lane or "")
         self.start()
 
     # --- control ------------------------------------------------------------------------

@@ -23,8 +23,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from meerkat.conversation import decoded
 from meerkat.errors import ApplyFailed, ExecutorStopped, RunCancelled
-from meerkat.identifiers import InputId
+from meerkat.identifiers import InputId, as_runtime_id
 from meerkat.inputs import Input, PromptInput
 from meerkat.limits import Limits
 from meerkat.policy import PolicyTable
@@ -104,6 +105,20 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         )
         self.seen: Any = None
 
+    def messages(self) -> list[dict[str, Any]]:
+        """The committed conversation: for invariants of one's own."""
+        if not hasattr(self, "subject"):
+            return []
+        committed = self.store.load_session_snapshot(as_runtime_id(self.subject.runtime_id))
+        return [] if committed is None else decoded(committed)
+
+    def proven(self) -> list[str]:
+        """The inputs that runs have used up and have receipts for, in that order."""
+        if not hasattr(self, "subject"):
+            return []
+        self.follow()
+        return [each for proof in self.model.receipts for each in proof.inputs]
+
     def teardown(self) -> None:
         """End the example's simulation."""
         if hasattr(self, "subject"):
@@ -134,6 +149,7 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         """Offer an input to both; for rules of one's own too."""
         expected = self.model.accept(offered)
         self.same("the answer", expected, self.subject.offer(offered))
+        self.follow()
 
     @rule(call=st.sampled_from(_CONTROLS))
     def control(self, call: str) -> None:
@@ -242,14 +258,13 @@ class RuntimeStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.held)
     def let_time_pass(self) -> None:
         """The back-offs end; which of two comes first is for chance to say."""
-        self.subject.wait()
-        first = next((each.input_ids for each in self.subject.happened), ())
-        lanes = sorted(self.model.held, key=lambda lane: not self._are_in(lane, first))
-        for lane in lanes:
-            self.model.back_off_is_over(lane)
+        self._wait()
 
-    def _are_in(self, lane: str, input_ids: tuple[str, ...]) -> bool:
-        return any(self.model.inputs[each].lane == lane for each in input_ids)
+    def _wait(self) -> None:
+        self.subject.wait()
+        self.follow(waited=True)
+        for lane in sorted(self.model.held, reverse=True):
+            self.model.back_off_is_over(lane)
 
     @rule(when=st.sampled_from(When), hesitation=st.integers(1, 3))
     @precondition(lambda self: self.model.admits)
@@ -283,7 +298,7 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         self.same("that the commit failed", expected=True, found=failed)
         self.model.reopen(same_process=True)
         self.subject.let_go()
-        self.subject.wait()
+        self._wait()
 
     # --- what must be so ----------------------------------------------------------------
 
@@ -292,12 +307,17 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         if expected != found:
             raise AssertionError(f"{what}: the model expects {expected}, found is {found}")
 
-    def follow(self, *, until: str | None = None) -> None:
-        """Have the model do what executors have done meanwhile."""
+    def follow(self, *, until: str | None = None, waited: bool = False) -> None:
+        """Have the model do what executors have done meanwhile.
+
+        What has ``waited`` is begun when its back-off is over, and nobody says so but its run.
+        """
         while self.subject.happened:
             happened = self.subject.happened.pop(0)
             if happened.what == until:
                 return
+            if waited and happened.what == "began" and self.model.run is None:
+                self.model.back_off_is_over(self.model.inputs[happened.input_ids[0]].lane)
             follow_one(self.model, happened)
 
     @invariant()
