@@ -70,9 +70,9 @@ def _did(ids: Sequence[InputId]) -> RunOutput:
 
 
 class HastyStore(StoreWrapper):
-    """Answers before it commits: the last few groups are in memory alone."""
+    """Answers before it commits: the last groups, of a short life all, are in memory alone."""
 
-    BEHIND = 8
+    BEHIND = 64
 
     def __init__(self, path: Path) -> None:
         super().__init__(MemoryStore())

@@ -172,7 +172,8 @@ class Host:
             submission.accepted.result(WAIT_S)
             return submission.completion.result(WAIT_S).kind
 
-        assert self._insist(ended) is CompletionKind.COMPLETED_WITHOUT_RESULT
+        kind = self._insist(ended)
+        assert kind is CompletionKind.COMPLETED_WITHOUT_RESULT, f"its handle ended as {kind}"
 
     def _insist(self, call: Callable[[], T]) -> T:
         """What a call gives in the end. What it raises until then has to be typed."""
