@@ -47,7 +47,14 @@ from meerkat.store.rows import (
     runtime_of,
     signed,
 )
-from meerkat.store.sqlite_file import Connect, Synchronous, create_private, open_writer
+from meerkat.store.sqlite_file import (
+    BINDING_ERRORS,
+    Connect,
+    Synchronous,
+    create_private,
+    open_writer,
+    said,
+)
 from meerkat.store.sqlite_listing import RUNTIME, active_input_rows, summaries
 from meerkat.store.sqlite_prune import look, write
 from meerkat.store.sqlite_readers import (
@@ -227,6 +234,9 @@ class SqliteStore:
                 reached(FailPoint.TRANSACTION_BEGUN)
                 written = write(writer)
                 reached(FailPoint.COMMIT_DUE)
+            except UnicodeDecodeError as error:  # of the binding, and so no batch's fault
+                self._roll_back(writer)
+                raise StoreError(f"{self.path}: {said(error)}") from error
             except THE_BATCHS_FAULT:
                 self._roll_back(writer)
                 raise
@@ -241,8 +251,8 @@ class SqliteStore:
             except BaseException as error:
                 # What a failed COMMIT left is for the next connection to find out.
                 self._drop_writer()
-                if isinstance(error, sqlite3.Error):
-                    raise CommitUnknown(f"{self.path}: {error}") from error
+                if isinstance(error, BINDING_ERRORS):
+                    raise CommitUnknown(f"{self.path}: {said(error)}") from error
                 raise
             reached(FailPoint.COMMIT_DONE)
             return written
@@ -251,7 +261,7 @@ class SqliteStore:
         try:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
-        except sqlite3.Error:
+        except BINDING_ERRORS:
             self._drop_writer()
 
     # --- reading ------------------------------------------------------------------------

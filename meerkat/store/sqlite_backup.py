@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from meerkat.errors import StoreError
-from meerkat.store.sqlite_file import Connect, create_private, open_reader
+from meerkat.store.sqlite_file import BINDING_ERRORS, Connect, create_private, open_reader, said
 
 
 def back_up(source: Path, target: Path, connect: Connect = sqlite3.connect) -> int:
@@ -31,8 +31,8 @@ def back_up(source: Path, target: Path, connect: Connect = sqlite3.connect) -> i
             _sync(part)
             os.link(part, target)  # whole or not at all, and never over another file
             _sync(target.parent)
-        except sqlite3.Error as error:
-            raise StoreError(f"{target}: {error}") from error
+        except BINDING_ERRORS as error:
+            raise StoreError(f"{target}: {said(error)}") from error
         except OSError as error:
             raise StoreError(f"{target}: {error.strerror}") from error
         finally:

@@ -30,7 +30,7 @@ from meerkat.store.rows import (
     runtime_of,
     signed,
 )
-from meerkat.store.sqlite_file import Connect, open_reader
+from meerkat.store.sqlite_file import BINDING_ERRORS, Connect, open_reader, said
 from meerkat.store.sqlite_listing import RUNTIME
 from meerkat.words import Word
 
@@ -102,8 +102,8 @@ class Checkup:
             yield from self._of_the_pages(reader)
             for (name,) in reader.execute("SELECT runtime_id FROM runtimes ORDER BY runtime_id"):
                 yield from self._of_runtime(reader, name)
-        except sqlite3.Error as error:
-            yield Finding(part=Part.FILE, found=f"it cannot be read further: {error}")
+        except BINDING_ERRORS as error:
+            yield Finding(part=Part.FILE, found=f"it cannot be read further: {said(error)}")
         finally:
             reader.close()
 

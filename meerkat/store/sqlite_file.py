@@ -30,6 +30,9 @@ from meerkat.words import Word
 Connect: TypeAlias = Callable[..., Any]
 """``sqlite3.connect``, or another binding's with the same arguments, methods and errors."""
 
+BINDING_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the binding raises: the second for words of SQLite's that quote what is no text."""
+
 _CACHED_STATEMENTS: Final = 256
 """The writer uses a few dozen statement texts: one for each table and row count."""
 
@@ -47,6 +50,13 @@ _DATABASE_BYTES_MIN: Final = 512
 
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 """What SQLite's rollback journals begin with."""
+
+
+def said(error: Exception) -> str:
+    """What SQLite said when the binding raised one of its errors."""
+    if isinstance(error, UnicodeDecodeError):  # a damaged schema, quoted as it is
+        return error.object.decode(errors="replace")
+    return str(error)
 
 
 class Synchronous(Word):
@@ -117,9 +127,9 @@ def open_reader(path: Path, connect: Connect) -> Reader | None:
         for statement in READ_AS_OURS.get(version, ()):
             connection.execute(statement)
         connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error as error:
+    except BINDING_ERRORS as error:
         connection.close()
-        raise StoreError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {said(error)}") from error
     except BaseException:
         connection.close()
         raise
@@ -142,9 +152,9 @@ def open_writer(path: Path, connect: Connect, synchronous: Synchronous) -> Any:
         connection.execute(f"PRAGMA cache_size = {-_WRITER_CACHE_KIB}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         migrate(connection)
-    except sqlite3.Error as error:
+    except BINDING_ERRORS as error:
         connection.close()
-        raise StoreError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {said(error)}") from error
     except BaseException:
         connection.close()
         raise
@@ -231,5 +241,5 @@ def _connect(connect: Connect, path: Path, mode: str) -> Any:
             check_same_thread=False,
             cached_statements=_CACHED_STATEMENTS,
         )
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+    except BINDING_ERRORS as error:
+        raise StoreError(f"{path}: {said(error)}") from error

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from meerkat.errors import StoreError
 from meerkat.store.at_fork import in_sqlite
 from meerkat.store.schema import SCHEMA_VERSION
-from meerkat.store.sqlite_file import Connect, open_reader
+from meerkat.store.sqlite_file import BINDING_ERRORS, Connect, open_reader, said
 
 T = TypeVar("T")
 
@@ -70,9 +70,9 @@ class Readers:
             reader, lasts = opened.connection, opened.version == SCHEMA_VERSION
         try:
             seen = look(reader)
-        except sqlite3.Error as error:
+        except BINDING_ERRORS as error:
             _close(reader)
-            raise StoreError(f"{self._path}: {error}") from error
+            raise StoreError(f"{self._path}: {said(error)}") from error
         except BaseException:
             _close(reader)
             raise

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from store_builders import read_again, sql
 from store_processes import Child, child
 
 from meerkat.errors import StoreError
+from meerkat.limits import Retention
 from meerkat.store import SqliteStore
 from meerkat.store.schema import APPLICATION_ID, SCHEMA_VERSION
 from meerkat.testing import RecordingDisk
-from meerkat.testing.store_rows import R1, batch, everything, prompt, row_of
+from meerkat.testing.store_rows import R1, R2, START, batch, everything, prompt, row_of
 
 NOBODY = 65534
 
@@ -309,3 +311,36 @@ def test_a_byte_or_two_beside_what_is_no_journal_are_refused(path: Path) -> None
     with pytest.raises(StoreError, match="not a database"):
         SqliteStore(path).acquire()
     assert path.read_bytes() == b"x"
+
+
+def spoil_schema(path: Path) -> None:
+    """Words of the schema that are no text, which SQLite quotes in what it then says."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        (text,) = connection.execute(
+            "SELECT CAST(sql AS BLOB) FROM sqlite_schema WHERE name = 'receipts'"
+        ).fetchone()
+        spoiled = text.replace(b"boundary TEXT", b"boundary \xd4EXT")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = CAST(? AS TEXT) WHERE name = 'receipts'", (spoiled,)
+        )
+        (version,) = connection.execute("PRAGMA schema_version").fetchone()
+        connection.execute(f"PRAGMA schema_version = {version + 1}")
+
+
+def test_an_error_that_quotes_what_is_no_text_is_a_store_error(path: Path) -> None:
+    store = SqliteStore(path)
+    store.commit(batch(R1))
+    assert store.load_runtime(R1) is not None
+    spoil_schema(path)
+    for call in (
+        lambda: store.load_runtime(R1),  # on a connection that was open
+        lambda: store.commit(batch(R2)),
+        lambda: read_again(path).load_runtime(R1),
+        lambda: store.prune(Retention(max_count=1), START),
+    ):
+        with pytest.raises(StoreError, match="malformed database schema"):
+            call()
+    store.close()
+    with pytest.raises(StoreError):
+        store.acquire()
