@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meerkat import InputPhase
-from meerkat.conversation import AppendMessages, ReplaceSnapshot
-from meerkat.errors import Fenced, RecoveryCorruption, StoreError
-from meerkat.store import Batch, RuntimeStore, SqliteStore
-from meerkat.testing import apsw_connect
-from meerkat.testing.store_rows import R1, R2, batch, everything, prompt, receipt, row_of
-
-HIGH = 2**64 - 1
+from meerkat import InputId, InputPhase, LogicalRuntimeId
+from meerkat.errors import RecoveryCorruption, StoreError
+from meerkat.store import RuntimeStore, SqliteStore
+from meerkat.testing import StoreCapability, StoreConformance, apsw_connect
+from meerkat.testing.store_rows import R1, batch, everything, prompt, receipt, row_of
 
 
 def both(path: Path, *statements: str) -> list[Any]:
@@ -115,36 +113,32 @@ def test_a_file_that_cannot_be_opened_is_an_operational_error(tmp_path: Path) ->
 
 # --- the store over it ------------------------------------------------------------------
 
-BATCHES: tuple[Batch, ...] = (
-    batch(R1, row_of(prompt(1, "a")), row_of(prompt(2), sequence=1)),
-    batch(R2, row_of(prompt(3), InputPhase.CONSUMED, HIGH), receipts=(receipt(),)),
-    batch(R1, after=1, fence=HIGH, session=(AppendMessages(0, 2, b"[1,2]"),)),
-    batch(R1, row_of(prompt(1), InputPhase.STAGED), after=HIGH, session=(ReplaceSnapshot(b"\0"),)),
-    batch(R1, after=7),
-    batch(R2, after=1, session=(AppendMessages(5, 1, b"[1]"),)),
-    batch(R2, row_of(prompt(3)), after=1),
-)
+
+class TestSqliteStoreOverApsw(StoreConformance):
+    capabilities = StoreCapability
+
+    def open_store(self, place: Path) -> RuntimeStore:
+        return SqliteStore(place / "sessions.db", connect=apsw_connect)
+
+    def spoil_input(self, place: Path, runtime_id: LogicalRuntimeId, input_id: InputId) -> None:
+        spoil = "UPDATE inputs SET state = '{' WHERE runtime_id = ? AND input_id = ?"
+        with closing(sqlite3.connect(place / "sessions.db")) as connection, connection:
+            connection.execute(spoil, (str(runtime_id), str(input_id)))
 
 
-def test_a_store_over_it_answers_as_one_over_sqlite3(tmp_path: Path) -> None:
-    stores: list[RuntimeStore] = [
-        SqliteStore(tmp_path / "a.db"),
-        SqliteStore(tmp_path / "b.db", connect=apsw_connect),
-    ]
-    for each in BATCHES:
-        answers = [store.commit_many([each]) for store in stores]
-        kinds = [[type(answer) for answer in answered] for answered in answers]
-        assert kinds[0] == kinds[1]
-        assert everything(stores[0]) == everything(stores[1])
-    assert isinstance(stores[1].commit_many([BATCHES[4]])[0], Fenced)
-    for store in stores:
-        store.close()
-    assert everything(SqliteStore(tmp_path / "b.db")) == everything(stores[0])
+def test_what_one_binding_has_written_the_other_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    written = SqliteStore(path, connect=apsw_connect)
+    rows = row_of(prompt(1, "a")), row_of(prompt(2), InputPhase.CONSUMED, 2**64 - 1)
+    written.commit(batch(R1, *rows, receipts=(receipt(0, 2),)))
+    assert everything(SqliteStore(path)) == everything(written)
+    written.close()
+    assert everything(SqliteStore(path)) == everything(written)
 
 
 def test_a_row_that_cannot_be_read_is_named_alike(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    SqliteStore(path).commit(BATCHES[0])
+    SqliteStore(path).commit(batch(R1, row_of(prompt(1))))
     sqlite3.connect(path, isolation_level=None).execute(
         "UPDATE inputs SET state = CAST(x'ff' AS TEXT)"
     )
