@@ -343,21 +343,16 @@ class SkipsWhatItCannotRead(SqliteStore):
 
 
 class WritesWhenItIsClosed(SqliteStore):
-    """What it was given last is on its way, and nowhere yet: a kill loses it."""
+    """What it was given is on its way, and nowhere yet: a kill loses it."""
 
     def commit_many(self, batches: Sequence[Batch]) -> Answers:
-        self._write_held()
-        self.__dict__["held"] = list(batches)
+        self.__dict__.setdefault("held", []).extend(batches)
         return [None] * len(batches)
 
     def close(self) -> None:
-        self._write_held()
+        for batch in self.__dict__.pop("held", []):
+            super().commit_many([batch])
         super().close()
-
-    def _write_held(self) -> None:
-        held = self.__dict__.pop("held", None)
-        if held:
-            super().commit_many(held)
 
 
 class _NoLock:
