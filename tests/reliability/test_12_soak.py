@@ -68,7 +68,7 @@ def health_of(child: Child) -> Health:
     while (words := child.hear()) is not None:
         if words[0] == "health":
             said.append(tuple(words[1:]))
-    assert child.end() == 0
+    assert not child.end()
     return said
 
 
@@ -106,7 +106,7 @@ def test_lives_that_are_killed_lose_nothing(
         child.listen(chance.uniform(*LIFE_S))
         assert child.kill()
         kills += 1
-    children.start("soak_load:soak", tmp_path, kills, 1.0, promises=promises).end()
+    assert not children.start("soak_load:soak", tmp_path, kills, 1.0, promises=promises).end()
     store = SqliteStore(tmp_path / DATABASE)
     promises.count(store)
     figure(
