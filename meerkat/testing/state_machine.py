@@ -230,6 +230,16 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         self.same("whether anything is steered", waiting, bool(self.model.steered()))
         self.subject.tell(look)
 
+    @rule()
+    @precondition(lambda self: self.holds_a_run and self.model.admits)
+    def steer_behind_its_back(self) -> None:
+        """What a run has been handed is not replaced by a newer one of its key."""
+        newer = Offer("progress", {"supersession_key": "s"})
+        self.accept(newer.make())
+        self.look_at_the_boundary(texts=0, commits=False)
+        self.follow()
+        self.accept(newer.make())
+
     @property
     def holds_a_run(self) -> bool:
         """Is a puppet waiting to be told what to do?"""
