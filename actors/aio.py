@@ -319,6 +319,14 @@ class AsyncControlPlane:
         """Work whatever waits, inputs that wake nobody included."""
         return await self._answer(self._door.wake(runtime_id), timeout)
 
+    async def pause(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
+        """Start no run from now on, until :meth:`resume`; inputs are accepted, and wait."""
+        return await self._answer(self._door.pause(runtime_id), timeout)
+
+    async def resume(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
+        """Start runs again, with what has waited."""
+        return await self._answer(self._door.resume(runtime_id), timeout)
+
     async def set_silent_intents(
         self, runtime_id: RuntimeName, intents: Iterable[str], *, timeout: float | None = None
     ) -> None:

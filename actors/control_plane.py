@@ -376,6 +376,18 @@ class ControlPlane:
         """Work whatever waits, inputs that wake nobody included."""
         _answer(self._door.wake(runtime_id), timeout)
 
+    def pause(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
+        """Start no run from now on; inputs are accepted as before, and wait.
+
+        A run in hand goes on to its end. It is durable, and holds until :meth:`resume`: over
+        restarts, and whatever else is done to the runtime. Idempotent.
+        """
+        _answer(self._door.pause(runtime_id), timeout)
+
+    def resume(self, runtime_id: RuntimeName, *, timeout: float | None = None) -> None:
+        """Start runs again, with what has waited. Idempotent."""
+        _answer(self._door.resume(runtime_id), timeout)
+
     def set_silent_intents(
         self,
         runtime_id: RuntimeName,

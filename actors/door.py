@@ -226,6 +226,14 @@ class Door:
         """Work whatever waits."""
         return self._command(runtime_id, "wake", kernel.Wake())
 
+    def pause(self, runtime_id: RuntimeName) -> Asked[None]:
+        """Have no run started."""
+        return self._command(runtime_id, "pause", kernel.SetPaused(paused=True))
+
+    def resume(self, runtime_id: RuntimeName) -> Asked[None]:
+        """Have runs started again."""
+        return self._command(runtime_id, "resume", kernel.SetPaused(paused=False))
+
     def set_silent_intents(self, runtime_id: RuntimeName, intents: Iterable[str]) -> Asked[None]:
         """Replace the set of request intents that wake nobody."""
         command = kernel.SetSilentIntents(_checked_intents(intents))

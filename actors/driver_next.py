@@ -119,7 +119,8 @@ def say_quiet(driver: DriverActor) -> None:
     memory = driver.memory
     if memory is not None:
         head = memory.head
-        works = head.executor_attached and head.phase.state in WORKING and head.registered
+        may_run = head.executor_attached and not head.paused
+        works = may_run and head.phase.state in WORKING and head.registered
         if head.run is not None or (driver.quiesce.drain and works and memory.has_waiting):
             return
     if driver.seat.occupied:

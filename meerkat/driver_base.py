@@ -237,6 +237,14 @@ class DriverBase:
         """Note that there is nobody any more."""
         self._do(kernel.DetachExecutor(), object)
 
+    def pause(self) -> None:
+        """Start no run from now on; inputs are taken in as before. Until :meth:`resume`."""
+        self._do(kernel.SetPaused(paused=True), object)
+
+    def resume(self) -> None:
+        """Start runs again."""
+        self._do(kernel.SetPaused(paused=False), object)
+
     def set_silent_intents(self, intents: frozenset[str]) -> None:
         """Replace the set of request intents that wake nobody."""
         self._do(kernel.SetSilentIntents(intents), object)

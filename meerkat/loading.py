@@ -58,6 +58,7 @@ def load_memory(
         epoch_id=row.epoch_id,
         next_admission_sequence=max([row.next_admission_sequence, *sequences]),
         silent_intents=row.silent_intents,
+        paused=row.paused,
         cursors=row.cursors,
         feed_watermark=row.feed_watermark,
         live_operations=_live_operations(store, row),

@@ -123,6 +123,7 @@ def _stored_part(head: RuntimeHead) -> tuple[object, ...]:
         head.session_id,
         head.epoch_id,
         head.silent_intents,
+        head.paused,
         head.row_is_stale,
     )
 
@@ -141,4 +142,5 @@ def row_of(runtime_id: LogicalRuntimeId, head: RuntimeHead, fence: int) -> Runti
         cursors=head.cursors,
         feed_watermark=head.feed_watermark,
         live_operations=len(head.live_operations),
+        paused=head.paused,
     )

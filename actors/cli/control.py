@@ -1,4 +1,4 @@
-"""``meerkat retire``, ``stop``, ``reset``, ``recycle``, ``recover``, ``destroy``: by hand.
+"""Calls made by hand: ``meerkat retire``, ``pause``, ``recover`` and the others of ``VERBS``.
 
 The database is taken over for the one call, through the front door like any host's. One that a
 running process owns is refused with the owner's name: never is anything done behind its back.
@@ -44,6 +44,16 @@ VERBS: Final[Mapping[str, Verb]] = {
         call=ControlPlane.recycle,
         summary="start over, with what waits kept",
         does="Start over with all that waits kept, in its order.",
+    ),
+    "pause": Verb(
+        call=ControlPlane.pause,
+        summary="start no run, until it is resumed",
+        does="Start no run from now on, whoever has the database; inputs are taken in, and wait.",
+    ),
+    "resume": Verb(
+        call=ControlPlane.resume,
+        summary="start runs again",
+        does="Let runs be started again, by whoever has the database next.",
     ),
     "retire": Verb(
         call=ControlPlane.retire,
@@ -112,7 +122,7 @@ def control(options: ControlOptions) -> ExitStatus:
     with ControlPlane(cast("RuntimeStore", _OneRuntime(store))) as plane:
         report = verb.call(plane, name)
         state = plane.runtime_state(name)
-    _print(options, json.loads(to_json(report)), str(state))
+    _print(options, {} if report is None else json.loads(to_json(report)), str(state))
     return ExitStatus.OK
 
 

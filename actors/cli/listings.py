@@ -86,6 +86,7 @@ def _of_runtime(summary: RuntimeSummary) -> Facts:
         "runtime_id": summary.name,
         "state": None if row is None else str(row.state),
         "registered": None if row is None else row.registered,
+        "paused": None if row is None else row.paused,
         "pending_inputs": summary.pending,
         "oldest_at": summary.oldest_at,
         "set_aside": None if row is None else row.set_aside,
@@ -98,7 +99,9 @@ def _note_of(facts: Facts) -> str | None:
         return f"unreadable: {facts['unreadable']}"
     if facts["set_aside"] is not None:
         return f"set aside: {facts['set_aside']}"
-    return None if facts["registered"] else "unregistered"
+    if not facts["registered"]:
+        return "unregistered"
+    return "paused" if facts["paused"] else None
 
 
 _RUNTIME: Final[Columns] = {

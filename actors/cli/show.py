@@ -62,6 +62,8 @@ def _facts_of(store: RuntimeStore, row: RuntimeRow, snapshot: SessionSnapshot) -
     }
     if snapshot.opaque is not None:
         facts["snapshot_bytes"] = len(snapshot.opaque)
+    if row.paused:
+        facts["paused"] = True
     if row.set_aside is not None:
         facts["set_aside"] = row.set_aside
     finished = _Finished()

@@ -188,6 +188,13 @@ class SetSilentIntents:
 
 
 @frozen
+class SetPaused:
+    """Start no run from now on, or start runs again; inputs are taken in either way."""
+
+    paused: bool
+
+
+@frozen
 class PublishEvent:
     """Put a host's event in order with the rest."""
 
@@ -254,6 +261,7 @@ Command: TypeAlias = (
     | ReleaseLane
     | AttachExecutor
     | DetachExecutor
+    | SetPaused
     | SetSilentIntents
     | PublishEvent
     | Retire

@@ -31,6 +31,7 @@ from meerkat.kernel.commands import (
     ReleaseLane,
     Reset,
     Retire,
+    SetPaused,
     SetSilentIntents,
     Stop,
     Unregister,
@@ -127,6 +128,14 @@ def set_silent_intents(
     """Replace the set of request intents that wake nobody."""
     _refuse_destroyed(memory.head)
     return Transition(head=evolve(memory.head, silent_intents=command.intents))
+
+
+def set_paused(memory: RuntimeMemory, command: SetPaused, _now: datetime) -> Transition:
+    """Start no run any more, or start them again. It outlives every step but this one."""
+    _refuse_destroyed(memory.head)
+    if memory.head.phase.state is RuntimeState.INITIALIZING:
+        raise RuntimeNotReady(RuntimeState.INITIALIZING)
+    return Transition(head=evolve(memory.head, paused=command.paused))
 
 
 def publish(memory: RuntimeMemory, command: PublishEvent, _now: datetime) -> Transition:

@@ -33,6 +33,7 @@ _DECIDERS: Final[Mapping[type, Callable[[RuntimeMemory, Any, datetime], Transiti
     commands.ReleaseLane: control.release_lane,
     commands.AttachExecutor: control.attach,
     commands.DetachExecutor: control.detach,
+    commands.SetPaused: control.set_paused,
     commands.SetSilentIntents: control.set_silent_intents,
     commands.PublishEvent: control.publish,
     commands.Retire: control.retire,

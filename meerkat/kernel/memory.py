@@ -47,6 +47,8 @@ class RuntimeHead:
     epoch_id: RuntimeEpochId | None = None
     next_admission_sequence: int = 0
     silent_intents: frozenset[str] = frozenset()
+    paused: bool = False
+    """Is no run to be started, until somebody resumes it?"""
     cursors: EpochCursorSnapshot = EpochCursorSnapshot()
     feed_watermark: int = 0
     live_operations: frozenset[OperationId] = frozenset()
@@ -125,10 +127,11 @@ class RuntimeMemory:
 
     @property
     def runnable(self) -> bool:
-        """Can a run be staged now: awake, an executor, a state that works, a lane with work."""
+        """Can a run be staged: awake, not paused, an executor, a state and a lane with work."""
         head = self.head
         return (
             head.awake
+            and not head.paused
             and head.executor_attached
             and head.phase.state in WORKING
             and self.next_lane is not None

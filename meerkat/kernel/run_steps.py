@@ -48,6 +48,8 @@ def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition
     head, lane = memory.head, memory.next_lane
     if head.run is not None:
         raise RunRefused(f"run {head.run.run_id} is in hand")
+    if head.paused:
+        raise RunRefused("the runtime is paused")
     phase = head.phase.begin_run(command.run_id)
     batch = () if lane is None else select_batch(lane, memory.ledger.waiting(lane))
     if lane is None or not batch:

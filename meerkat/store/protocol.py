@@ -44,6 +44,7 @@ class RuntimeRow:
     ``fence`` counts its commits: who has not seen the last of them cannot write.
     ``set_aside`` says why the runtime was given up by the process that had it last, until
     somebody acts; any other commit of the runtime clears it.
+    ``paused`` says that no run is to be started, until somebody resumes it.
     ``feed_watermark`` is the last sequence given in the completion feed of the present epoch,
     ``live_operations`` the number of its operations that are noted as begun: counted by who
     commits, and kept as it is.
@@ -61,6 +62,7 @@ class RuntimeRow:
     feed_watermark: int = 0
     live_operations: int = 0
     set_aside: str | None = None
+    paused: bool = False
 
     @property
     def has_news(self) -> bool:

@@ -67,13 +67,14 @@ def runtime_columns(row: RuntimeRow) -> Columns:
         signed(row.live_operations),
         int(row.has_news),
         row.set_aside,
+        int(row.paused),
     )
 
 
 def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
     """Read a row of ``runtimes``, but for ``has_news``: an index's copy of what it says."""
     runtime_id, session_id, epoch_id, state, fence, registered = columns[:6]
-    sequence, intents, cursors, watermark, live, set_aside = columns[6:]
+    sequence, intents, cursors, watermark, live, set_aside, paused = columns[6:]
     try:
         return RuntimeRow(
             runtime_id=LogicalRuntimeId(runtime_id),
@@ -88,6 +89,7 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             feed_watermark=unsigned(watermark),
             live_operations=unsigned(live),
             set_aside=set_aside,
+            paused=bool((0, 1).index(paused)),
         )
     except (ValueError, TypeError) as error:
         raise RecoveryCorruption(f"runtime {runtime_id!r:.80}: {error}") from error

@@ -187,6 +187,8 @@ WHERE outcome IS NOT NULL AND payload IS NOT NULL
 
 _SET_ASIDE_COLUMN = "ALTER TABLE runtimes ADD COLUMN set_aside TEXT"
 
+_PAUSED_COLUMN = "ALTER TABLE runtimes ADD COLUMN paused INTEGER NOT NULL DEFAULT 0"
+
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         _RUNTIMES,
@@ -218,6 +220,7 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         _INPUTS_WHOLE,
     ),
     4: (_SET_ASIDE_COLUMN,),
+    5: (_PAUSED_COLUMN,),
 }
 """version → the statements that lead to it from the version before."""
 
@@ -236,14 +239,22 @@ SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admissio
     0 AS live_operations,
     EXISTS (SELECT 1 FROM main.operations AS o
         WHERE o.runtime_id = r.runtime_id AND o.epoch_id = r.epoch_id) AS has_news,
-    NULL AS set_aside
+    NULL AS set_aside, 0 AS paused
 FROM main.runtimes AS r
 """
 
 _RUNTIMES_OF_3 = """
 CREATE TEMP VIEW runtimes AS
 SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admission_sequence,
-    silent_intents, cursors, feed_watermark, live_operations, has_news, NULL AS set_aside
+    silent_intents, cursors, feed_watermark, live_operations, has_news, NULL AS set_aside,
+    0 AS paused
+FROM main.runtimes
+"""
+
+_RUNTIMES_OF_4 = """
+CREATE TEMP VIEW runtimes AS
+SELECT runtime_id, session_id, epoch_id, state, fence, registered, next_admission_sequence,
+    silent_intents, cursors, feed_watermark, live_operations, has_news, set_aside, 0 AS paused
 FROM main.runtimes
 """
 
@@ -256,6 +267,7 @@ READ_AS_OURS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (_RUNTIMES_OF_1, _BEGUN_OPERATIONS_OF_1),
     2: (_RUNTIMES_OF_3,),
     3: (_RUNTIMES_OF_3,),
+    4: (_RUNTIMES_OF_4,),
 }
 """older version → what gives a reader's connection, and it alone, the tables of our schema.
 

@@ -20,10 +20,10 @@ from meerkat.store.sqlite_readers import INPUT
 RUNTIME: Final = (
     "runtime_id, session_id, epoch_id, state, fence, registered, next_admission_sequence, "
     "CAST(silent_intents AS BLOB), CAST(cursors AS BLOB), feed_watermark, live_operations, "
-    "set_aside"
+    "set_aside, paused"
 )
 # JSON is read as bytes: text that is not UTF-8 is then the row's fault, not the file's.
-_RUNTIME_COLUMNS: Final = 12
+_RUNTIME_COLUMNS: Final = 13
 
 _IN_STATES: Final = "(?3 IS NULL OR instr(?3, '/' || state || '/'))"
 _ACTIVE: Final = "FROM inputs AS i WHERE i.runtime_id = runtimes.runtime_id AND i.outcome IS NULL"

@@ -39,9 +39,9 @@ UPDATE runtimes SET
     registered = new.column6, next_admission_sequence = new.column7,
     silent_intents = new.column8, cursors = new.column9,
     feed_watermark = new.column10, live_operations = new.column11, has_news = new.column12,
-    set_aside = new.column13
+    set_aside = new.column13, paused = new.column14
 FROM (VALUES {rows}) AS new
-WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column14
+WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column15
 """
 
 _PUT_INPUT: Final = """

@@ -129,6 +129,7 @@ def store_batches(draw: st.DrawFn) -> Batch:
         cursors=EpochCursorSnapshot(runtime_observed_seq=draw(_SEQUENCES)),
         feed_watermark=draw(_SEQUENCES),
         live_operations=draw(_SEQUENCES),
+        paused=draw(st.booleans()),
         set_aside=draw(st.sampled_from([None, "", "why"])),
         epoch_id=draw(st.sampled_from([None, *_EPOCHS])),
         silent_intents=draw(_INTENTS),

@@ -50,6 +50,8 @@ CALLS: dict[str, Callable[[ControlPlane], Any]] = {
     "recover": lambda plane: plane.recover("a"),
     "destroy": lambda plane: plane.destroy("a"),
     "stop_runtime": lambda plane: plane.stop_runtime("a"),
+    "pause": lambda plane: plane.pause("a"),
+    "resume": lambda plane: plane.resume("a"),
     "wake": lambda plane: plane.wake("a"),
     "set_silent_intents": lambda plane: plane.set_silent_intents("a", []),
     "attach_executor": lambda plane: plane.attach_executor("a", Agent()),

@@ -13,7 +13,7 @@ from test_cli_terminal import on_a_terminal
 
 from actors import ControlPlane
 from actors.cli.control import VERBS
-from meerkat import LogicalRuntimeId, PromptInput, RuntimeState
+from meerkat import LogicalRuntimeId, PromptInput, RunContext, RunOutput, RuntimeState, StagedInput
 from meerkat.store import SqliteStore
 
 GIVES_UP = [name for name, verb in VERBS.items() if verb.asks is not None]
@@ -67,6 +67,26 @@ def test_each_does_what_the_front_door_does_and_touches_no_other(
 def test_what_was_done_is_said_to_people(stored: Path, capsys: Any) -> None:
     status, out, _ = call(capsys, "stop", "a", "--yes")
     assert (status, out) == (0, "a is stopped\ninputs abandoned: 2\n")
+
+
+def test_a_pause_is_seen_by_whoever_has_the_database_next(stored: Path, capsys: Any) -> None:
+    called: list[str] = []
+
+    def agent(_context: RunContext, primitive: StagedInput) -> RunOutput:
+        called.append(primitive.text)
+        return RunOutput()
+
+    assert call(capsys, "pause", "a")[:2] == (0, "a is idle\n")
+    assert "paused" in call(capsys, "runtimes")[1].splitlines()[1]
+    assert json.loads(call(capsys, "show", "a", "--json")[1])["paused"] is True
+    with ControlPlane(SqliteStore(stored / "meerkat.db"), agent) as plane:
+        plane.submit("b", PromptInput("of b")).completion.result(60)
+    assert called == ["later", "of b"]
+    assert call(capsys, "resume", "a")[0] == 0
+    assert "paused" not in call(capsys, "runtimes")[1]
+    with ControlPlane(SqliteStore(stored / "meerkat.db"), agent) as plane:
+        plane.stop(drain=True)
+    assert len(called) == 4
 
 
 @pytest.mark.parametrize("name", GIVES_UP)

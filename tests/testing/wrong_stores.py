@@ -124,6 +124,13 @@ class LosesTheWrap(MemoryStore):
         return super()._commit(evolve(batch, runtime=row, receipts=receipts))
 
 
+class StaysPaused(MemoryStore):
+    def _commit(self, batch: Batch) -> StoreError | None:
+        stored = self.load_runtime(batch.runtime.runtime_id)
+        paused = batch.runtime.paused or (stored is not None and stored.paused)
+        return super()._commit(evolve(batch, runtime=evolve(batch.runtime, paused=paused)))
+
+
 class StaysSetAside(MemoryStore):
     def _commit(self, batch: Batch) -> StoreError | None:
         stored = self.load_runtime(batch.runtime.runtime_id)
@@ -418,6 +425,7 @@ WRONG: Final = (
     Wrong(RewritesAReceipt, "a_receipt_is_written_once"),
     Wrong(RevivesWhatHasEnded, "what_has_ended_stays_and_its_batch_is_refused_whole"),
     Wrong(LosesTheWrap, "receipt_sequences_up_to_64_bits_are_distinct"),
+    Wrong(StaysPaused, "a_runtime_is_paused_until_a_commit_says_otherwise"),
     Wrong(StaysSetAside, "a_runtime_is_set_aside_until_its_next_commit"),
     Wrong(AppendsAnywhere, "messages_must_follow_on_the_committed_ones"),
     Wrong(ForgetsWhatHasBegun, "what_has_begun_is_live_by_its_birth_and_then_its_id"),

@@ -129,6 +129,13 @@ class RuntimeCases(StoreCases):
         assert row is not None
         assert row.state is state
 
+    def test_a_runtime_is_paused_until_a_commit_says_otherwise(self, store: RuntimeStore) -> None:
+        for fence, paused in enumerate((True, True, False)):
+            store.commit(batch(R1, after=fence, paused=paused))
+            row = store.load_runtime(R1)
+            assert row is not None
+            assert row.paused is paused
+
     def test_a_runtime_is_set_aside_until_its_next_commit(self, store: RuntimeStore) -> None:
         for why in ("", "it failed nine times: ä"):
             known = store.load_runtime(R1) is not None
