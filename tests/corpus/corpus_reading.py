@@ -30,7 +30,7 @@ def runtime(store: RuntimeStore, row: RuntimeRow) -> dict[str, Any]:
             "cursors": document(row.cursors),
             **{
                 name: getattr(row, name)
-                for name in ("feed_watermark", "live_operations", "set_aside")
+                for name in ("feed_watermark", "live_operations", "set_aside", "paused")
                 if hasattr(row, name)
             },
         },

@@ -298,6 +298,18 @@ def set_aside() -> Story:
     )
 
 
+def paused() -> Story:
+    """A runtime that starts no run, with what waits in it."""
+    offered = prompt(1, "k")
+    yield batch(
+        "paused",
+        epoch_id=EPOCHS[0],
+        next_admission_sequence=1,
+        paused=True,
+        inputs=rows((offered, queued(offered, 0))),
+    )
+
+
 def past(runs: int = 12) -> Story:
     """A past that is about to be pruned, and one input that waits behind it."""
     yield from long_session("pruned", runs)

@@ -85,6 +85,8 @@ if hasattr(SqliteStore, "prune"):
     FILES["pruned"] = pruned
 if "set_aside" in fields_dict(RuntimeRow):
     FILES["set-aside"] = committed(stories.set_aside)
+if "paused" in fields_dict(RuntimeRow):
+    FILES["paused"] = committed(stories.paused)
 
 
 def make(name: str, folder: Path) -> None:

@@ -192,6 +192,9 @@ def test_a_plane_finishes_the_work_of_a_file(file: CorpusFile, tmp_path: Path) -
                 continue
             if not row["registered"]:
                 plane.register(name)
+            if row.get("paused"):
+                assert plane.active_input_ids(name)
+                plane.resume(name)
             for state in runtime["active"]:
                 plane.completion(name, InputId.parse(state["input_id"])).result(WAIT_S)
     store = SqliteStore(path)
