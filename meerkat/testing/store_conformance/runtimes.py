@@ -131,7 +131,7 @@ class RuntimeCases(StoreCases):
 
     def test_a_runtime_is_paused_until_a_commit_says_otherwise(self, store: RuntimeStore) -> None:
         for fence, paused in enumerate((True, True, False)):
-            store.commit(batch(R1, after=fence, paused=paused))
+            store.commit(batch(R1, after=fence, fence=fence + 1, paused=paused))
             row = store.load_runtime(R1)
             assert row is not None
             assert row.paused is paused
