@@ -23,7 +23,9 @@ from actors.cli.listings import (
 from actors.cli.run import RunOptions, run
 from actors.cli.show import ShowOptions, show
 from actors.cli.status import ExitStatus, UsageError
+from actors.cli.tidying import PruneOptions, VacuumOptions, prune, vacuum
 from meerkat.errors import StoreError
+from meerkat.limits import Retention
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import Order, RuntimeStore, open_store
 from meerkat.store.protocol import EVERY_STATE
@@ -31,6 +33,8 @@ from meerkat.store.protocol import EVERY_STATE
 DEFAULT_STORE: Final = "sqlite:///meerkat.db"
 PAGE: Final = 50
 """Lines of a listing, unless it is said: what one looks through."""
+
+DAY_S: Final = 86_400.0
 
 DISTRIBUTION: Final = "meerkat-runtime"
 
@@ -126,6 +130,24 @@ def _backup(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
     return backup(BackupOptions(target=given.file, store=_store(given.store), json=given.json))
 
 
+def _prune(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    age_s = None if given.max_age_days is None else given.max_age_days * DAY_S
+    return prune(
+        PruneOptions(
+            keep=Retention(max_age_s=age_s, max_count=given.max_count),
+            store=_store(given.store),
+            yes=given.yes,
+            json=given.json,
+        )
+    )
+
+
+def _vacuum(given: argparse.Namespace, arguments: Sequence[str]) -> ExitStatus:
+    del arguments
+    return vacuum(VacuumOptions(store=_store(given.store), json=given.json))
+
+
 def _paging(given: argparse.Namespace) -> Paging:
     return Paging(after=given.after, limit=given.limit, json=given.json)
 
@@ -164,6 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_backup(
         _command(commands, "backup", "FILE", "copy a store that is in use", help_texts.BACKUP_HELP)
     )
+    _add_prune(_command(commands, "prune", "", "cut the past down", help_texts.PRUNE_HELP))
+    _add_vacuum(_command(commands, "vacuum", "", "make the file smaller", help_texts.VACUUM_HELP))
     for name, verb in VERBS.items():
         text = help_texts.control(name, verb.does)
         _add_control(_command(commands, name, "RUNTIME", verb.summary, text))
@@ -274,6 +298,25 @@ def _add_backup(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, on one line")
     parser.set_defaults(call=_backup)
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-age-days", metavar="D", type=_positive, help="keep what ended in the last D days"
+    )
+    parser.add_argument(
+        "--max-count", metavar="N", type=_positive, help="keep the last N inputs of each runtime"
+    )
+    _add_store(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
+    parser.set_defaults(call=_prune)
+
+
+def _add_vacuum(parser: argparse.ArgumentParser) -> None:
+    _add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, on one line")
+    parser.set_defaults(call=_vacuum)
 
 
 def _add_paging(parser: argparse.ArgumentParser) -> None:

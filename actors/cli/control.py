@@ -8,15 +8,15 @@ No run is started, and no other runtime is loaded.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from attrs import frozen
 
+from actors.cli.asking import agreed
 from actors.cli.looking import database_of, runtime_named
 from actors.cli.outputs import say
-from actors.cli.status import ExitStatus, UsageError
+from actors.cli.status import ExitStatus
 from actors.cli.texts import json_line, one_line
 from actors.control_plane import ControlPlane
 from meerkat.codec import to_json
@@ -114,7 +114,7 @@ def control(options: ControlOptions) -> ExitStatus:
     database_of(store)
     try:
         name = str(runtime_named(store, options.runtime_id).runtime_id)
-        if verb.asks is not None and not options.yes and not _agreed(options, verb.asks, store):
+        if verb.asks is not None and not options.yes and not _asked(options, verb.asks, store):
             say("nothing was done")
             return ExitStatus.TROUBLE
     finally:
@@ -126,14 +126,10 @@ def control(options: ControlOptions) -> ExitStatus:
     return ExitStatus.OK
 
 
-def _agreed(options: ControlOptions, asks: str, store: RuntimeStore) -> bool:
-    """Ask who sits there; UsageError when nobody does."""
-    if not sys.stdin.isatty():
-        raise UsageError(f"{options.verb} gives up what waits: say --yes, or call it on a terminal")
+def _asked(options: ControlOptions, asks: str, store: RuntimeStore) -> bool:
     pending = len(store.load_active_inputs(LogicalRuntimeId(options.runtime_id)))
-    text = f"{options.verb} {one_line(options.runtime_id)}: {asks.format(pending=pending)}. Go on?"
-    print(f"{text} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    named = f"{options.verb} {one_line(options.runtime_id)}"
+    return agreed(named, asks.format(pending=pending))
 
 
 def _print(options: ControlOptions, report: dict[str, Any], state: str) -> None:

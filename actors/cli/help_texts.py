@@ -121,6 +121,27 @@ examples:
 
 {STATUSES}"""
 
+PRUNE_HELP: Final = f"""\
+Cut down what has ended and is past what
+is kept: payloads, histories, receipts.
+Keys and ids deduplicate for ever. The
+database must not be in use.
+
+examples:
+  meerkat prune --max-age-days 30
+  meerkat prune --max-count 10000 --yes
+
+{STATUSES}"""
+
+VACUUM_HELP: Final = f"""\
+Write the file anew, as small as what is
+in it. The database must not be in use,
+and there must be room for another copy.
+
+examples:
+  meerkat vacuum
+
+{STATUSES}"""
 
 _COLUMNS: Final = 40
 

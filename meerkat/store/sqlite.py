@@ -389,6 +389,19 @@ class SqliteStore:
         more = len(rows) > limit
         return Page(items, f"{items[-1].run_id}/{items[-1].sequence:020d}" if more else None)
 
+    def vacuum(self) -> None:
+        """Write the file anew, as small as what is in it. It takes as much room again meanwhile.
+
+        It holds up every commit, for seconds a gigabyte.
+        """
+        with self._lock, at_fork.in_sqlite:
+            writer = self._open_writer()
+            try:
+                writer.execute("VACUUM")
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except BINDING_ERRORS as error:
+                raise StoreError(f"{self.path}: {said(error)}") from error
+
     # --- retention ----------------------------------------------------------------------
 
     def prune(

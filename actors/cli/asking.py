@@ -1,0 +1,15 @@
+"""Asking: before something is given up for good, whoever sits there is asked."""
+
+from __future__ import annotations
+
+import sys
+
+from actors.cli.status import UsageError
+
+
+def agreed(command: str, loses: str) -> bool:
+    """Ask whether to go on; UsageError where nobody sits who could be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{command}: {loses}; say --yes, or call it on a terminal")
+    print(f"{command}: {loses}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

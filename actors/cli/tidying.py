@@ -1,0 +1,88 @@
+"""``meerkat prune`` and ``meerkat vacuum``: less of the past, and a smaller file.
+
+Both take the database over for the one call; one that a process owns is refused with its name.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from actors.cli.asking import agreed
+from actors.cli.looking import database_of
+from actors.cli.outputs import say
+from actors.cli.status import ExitStatus, UsageError
+from actors.cli.texts import json_line
+from actors.clock import SystemClock
+from meerkat.limits import Retention
+from meerkat.store import Pruned, RuntimeStore, SqliteStore
+
+
+@frozen(kw_only=True)
+class PruneOptions:
+    """What the command line says."""
+
+    keep: Retention
+    store: RuntimeStore
+    yes: bool
+    json: bool
+
+
+def prune(options: PruneOptions) -> ExitStatus:
+    """Cut the past down, and say by how much. Raises UsageError and StoreError."""
+    store, keep = options.store, options.keep
+    database_of(store)
+    if keep.keeps_everything:
+        raise UsageError("prune: say what is kept, by --max-age-days or --max-count")
+    if not options.yes and not agreed("prune", "what is past it is gone for good"):
+        say("nothing was done")
+        return ExitStatus.TROUBLE
+    store.acquire()
+    try:
+        done = _pruned(store, keep)
+    finally:
+        store.close()
+    if options.json:
+        print(json_line({name: getattr(done, name) for name in _COUNTED}))
+    else:
+        print(", ".join(f"{getattr(done, name)} {name}" for name in _COUNTED) + " cut down")
+    return ExitStatus.OK
+
+
+_COUNTED = ("inputs", "receipts", "operations")
+
+
+def _pruned(store: RuntimeStore, keep: Retention) -> Pruned:
+    """Step after step, each a small transaction: one that is interrupted has done its part."""
+    now, total, after = SystemClock().now(), Pruned(), None
+    while True:
+        step = store.prune(keep, now, after=after)
+        total = evolve(total, **{n: getattr(total, n) + getattr(step, n) for n in _COUNTED})
+        if step.next is None:
+            return total
+        after = step.next
+
+
+@frozen(kw_only=True)
+class VacuumOptions:
+    """What the command line says."""
+
+    store: RuntimeStore
+    json: bool
+
+
+def vacuum(options: VacuumOptions) -> ExitStatus:
+    """Make the file as small as what is in it. Raises UsageError and StoreError."""
+    path, store = database_of(options.store), options.store
+    before = path.stat().st_size
+    store.acquire()
+    try:
+        if isinstance(store, SqliteStore):
+            store.vacuum()
+    finally:
+        store.close()
+    after = path.stat().st_size
+    if options.json:
+        print(json_line({"bytes_before": before, "bytes": after}))
+    else:
+        print(f"{path}: {before} bytes before, {after} now")
+    return ExitStatus.OK
