@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
+from actors.cli.grammar import Command, add_json, add_store, store_of
 from actors.cli.looking import database_of
 from actors.cli.status import ExitStatus
 from actors.cli.texts import json_line
@@ -31,3 +34,33 @@ def backup(options: BackupOptions) -> ExitStatus:
     else:
         print(f"{target}: {size} bytes")
     return ExitStatus.OK
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the copy; it must not be there")
+    add_store(parser)
+    add_json(parser)
+
+
+def _act(given: argparse.Namespace) -> ExitStatus:
+    return backup(BackupOptions(target=given.file, store=store_of(given), json=given.json))
+
+
+BACKUP: Final = Command(
+    name="backup",
+    operand="FILE",
+    summary="copy a store that is in use",
+    help="""\
+Copy a database, as of now, to a file
+that is not there yet, while its owner
+goes on.
+
+examples:
+  meerkat backup monday.db
+  meerkat backup monday.db \\
+    --store sqlite:///sessions.db
+
+""",
+    add_options=_add_options,
+    act=_act,
+)

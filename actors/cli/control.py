@@ -7,14 +7,18 @@ No run is started, and no other runtime is loaded.
 
 from __future__ import annotations
 
+import argparse
 import json
+import textwrap
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 from attrs import frozen
 
 from actors.cli.asking import agreed
-from actors.cli.looking import database_of, runtime_named
+from actors.cli.grammar import Command, add_json, add_runtime, add_store, add_yes, store_of
+from actors.cli.looking import database_of, row_of
 from actors.cli.outputs import say
 from actors.cli.status import ExitStatus
 from actors.cli.texts import json_line, one_line
@@ -88,7 +92,7 @@ class ControlOptions:
     """What the command line says."""
 
     verb: str
-    runtime_id: str
+    runtime_id: LogicalRuntimeId
     store: RuntimeStore
     yes: bool
     json: bool
@@ -113,7 +117,7 @@ def control(options: ControlOptions) -> ExitStatus:
     verb, store = VERBS[options.verb], options.store
     database_of(store)
     try:
-        name = str(runtime_named(store, options.runtime_id).runtime_id)
+        name = str(row_of(store, options.runtime_id).runtime_id)
         if verb.asks is not None and not options.yes and not _asked(options, verb.asks, store):
             say("nothing was done")
             return ExitStatus.TROUBLE
@@ -127,17 +131,66 @@ def control(options: ControlOptions) -> ExitStatus:
 
 
 def _asked(options: ControlOptions, asks: str, store: RuntimeStore) -> bool:
-    pending = len(store.load_active_inputs(LogicalRuntimeId(options.runtime_id)))
-    named = f"{options.verb} {one_line(options.runtime_id)}"
+    pending = len(store.load_active_inputs(options.runtime_id))
+    named = f"{options.verb} {one_line(str(options.runtime_id))}"
     return agreed(named, asks.format(pending=pending))
 
 
 def _print(options: ControlOptions, report: dict[str, Any], state: str) -> None:
     if options.json:
-        print(json_line({"runtime_id": options.runtime_id, "state": state, **report}))
+        print(json_line({"runtime_id": str(options.runtime_id), "state": state, **report}))
         return
-    print(f"{one_line(options.runtime_id)} is {state}")
+    print(f"{one_line(str(options.runtime_id))} is {state}")
     for name, value in report.items():
         shown = value if isinstance(value, list) else [str(value)]
         for text in shown:
             print(f"{name.replace('_', ' ')}: {one_line(text)}")
+
+
+# --- the commands -----------------------------------------------------------------------
+
+_COLUMNS: Final = 40
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_runtime(parser)
+    add_store(parser)
+    add_yes(parser)
+    add_json(parser)
+
+
+def _act(name: str, given: argparse.Namespace) -> ExitStatus:
+    return control(
+        ControlOptions(
+            verb=name,
+            runtime_id=given.runtime,
+            store=store_of(given),
+            yes=given.yes,
+            json=given.json,
+        )
+    )
+
+
+def _command(name: str, verb: Verb) -> Command:
+    text = f"""\
+{textwrap.fill(verb.does, _COLUMNS)}
+
+The database must not be in use: while a
+process owns it, that one is to do it,
+and is named here.
+
+examples:
+  meerkat {name} support-1
+  meerkat {name} support-1 --yes --json
+"""
+    return Command(
+        name=name,
+        operand="RUNTIME",
+        summary=verb.summary,
+        help=text,
+        add_options=_add_options,
+        act=partial(_act, name),
+    )
+
+
+BY_HAND: Final = tuple(_command(name, verb) for name, verb in VERBS.items())

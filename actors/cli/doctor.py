@@ -5,11 +5,13 @@ It reads beside a running process, and changes nothing.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
 
+from actors.cli.grammar import Command, add_json, add_store, store_of
 from actors.cli.looking import database_of
 from actors.cli.outputs import say
 from actors.cli.status import ExitStatus
@@ -95,3 +97,33 @@ _MANY: Final[Mapping[Part, str]] = {
     Part.MESSAGES: "messages",
     Part.OPERATION: "operations",
 }
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    add_json(parser)
+
+
+def _act(given: argparse.Namespace) -> ExitStatus:
+    return doctor(DoctorOptions(store=store_of(given), json=given.json))
+
+
+DOCTOR: Final = Command(
+    name="doctor",
+    summary="say what is wrong with a store",
+    help="""\
+Go through a whole database and print
+what is wrong and what to do: damaged
+pages, rows that cannot be read, missing
+receipts, messages that no receipt
+proves. It reads beside a running
+process, and changes nothing.
+
+examples:
+  meerkat doctor
+  meerkat doctor --json
+
+""",
+    add_options=_add_options,
+    act=_act,
+)

@@ -23,12 +23,8 @@ def looking_at(store: RuntimeStore) -> Iterator[RuntimeStore]:
         store.close()
 
 
-def runtime_named(store: RuntimeStore, name: str) -> RuntimeRow:
-    """The row of a runtime; UsageError for what is no name, NotFoundError for nobody's."""
-    try:
-        runtime_id = LogicalRuntimeId(name)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+def row_of(store: RuntimeStore, runtime_id: LogicalRuntimeId) -> RuntimeRow:
+    """The row of a runtime; NotFoundError when it is not there."""
     row = store.load_runtime(runtime_id)
     if row is None:
         raise NotFoundError(f"Runtime not found: {runtime_id}")

@@ -6,6 +6,7 @@ The work itself is the feeder's.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from attrs import frozen
 from actors.cli.command import CommandExecutor
 from actors.cli.executors import echo, load_executor
 from actors.cli.feeder import Feeder
+from actors.cli.grammar import Command, add_store, positive, store_of
 from actors.cli.inputs_file import read_lines
 from actors.cli.news import ExecutorLeft, Interrupted, NewsQueue
 from actors.cli.progress import Progress, progress_on
@@ -172,3 +174,70 @@ class _Job:
             print(f"{name:<12} {value:>9}")
         if feeder.bad_lines:
             print(f"{'bad lines':<12} {feeder.bad_lines:>9}")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inputs", metavar="INPUTS", help="the file, one JSON document a line")
+    add_store(parser)
+    executors = parser.add_mutually_exclusive_group()
+    executors.add_argument(
+        "--executor",
+        metavar="MODULE:NAME",
+        help="a function (context, primitive) -> RunOutput; without one, an echo",
+    )
+    executors.add_argument(
+        "--command",
+        metavar="CMD",
+        help="a program started for each run: JSON in, JSON out",
+    )
+    parser.add_argument(
+        "--max-concurrent-runs",
+        metavar="N",
+        type=positive,
+        help="runs side by side (default: 64)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def _act(given: argparse.Namespace) -> ExitStatus:
+    return run(
+        RunOptions(
+            inputs=given.inputs,
+            store=store_of(given),
+            executor=given.executor,
+            command=given.command,
+            max_concurrent_runs=given.max_concurrent_runs,
+            json=given.json,
+            arguments=given.arguments,
+        )
+    )
+
+
+RUN: Final = Command(
+    name="run",
+    operand="INPUTS",
+    summary="take a file of inputs to its end",
+    help="""\
+Offer every input of a file to its
+runtime, work all of them, and print a
+summary. Run again, it accepts nothing
+twice and runs nothing twice; stopped or
+killed and run again, it does the rest.
+
+A line of the file:
+  {"runtime_id": "support-1", "input":
+   {"input_type": "prompt",
+    "content": "Hi",
+    "idempotency_key": "1/0"}}
+
+examples:
+  meerkat run inputs.jsonl
+  meerkat run inputs.jsonl \\
+    --executor my_agent:answer
+  meerkat run inputs.jsonl \\
+    --command "python agent.py" --json
+
+""",
+    add_options=_add_options,
+    act=_act,
+)

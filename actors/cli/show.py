@@ -6,14 +6,16 @@ process, and it creates nothing.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
-from actors.cli.looking import looking_at, runtime_named
+from actors.cli.grammar import Command, add_json, add_runtime, add_store, store_of
+from actors.cli.looking import looking_at, row_of
 from actors.cli.status import ExitStatus
 from actors.cli.texts import json_line, many_lines, one_line
 from meerkat.conversation import SessionSnapshot
@@ -30,7 +32,7 @@ T = TypeVar("T")
 class ShowOptions:
     """What the command line says."""
 
-    runtime_id: str
+    runtime_id: LogicalRuntimeId
     store: RuntimeStore
     messages: bool
     json: bool
@@ -39,7 +41,7 @@ class ShowOptions:
 def show(options: ShowOptions) -> ExitStatus:
     """Print it. Raises UsageError, NotFoundError and StoreError."""
     with looking_at(options.store) as store:
-        row = runtime_named(store, options.runtime_id)
+        row = row_of(store, options.runtime_id)
         snapshot = store.load_session_snapshot(row.runtime_id) or SessionSnapshot()
         if options.messages:
             _print_messages(row, json.loads(snapshot.messages), as_json=options.json)
@@ -137,3 +139,43 @@ def _print_messages(row: RuntimeRow, messages: list[Any], *, as_json: bool) -> N
         text = content if isinstance(content, str) else json_line(content)
         print(f"[{number}] {one_line(str(message.get('role', 'no role')))}")
         print(many_lines(text), end="\n\n")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_runtime(parser)
+    add_store(parser)
+    parser.add_argument("--messages", action="store_true", help="print the messages")
+    add_json(parser)
+
+
+def _act(given: argparse.Namespace) -> ExitStatus:
+    return show(
+        ShowOptions(
+            runtime_id=given.runtime,
+            store=store_of(given),
+            messages=given.messages,
+            json=given.json,
+        )
+    )
+
+
+SHOW: Final = Command(
+    name="show",
+    operand="RUNTIME",
+    summary="print what is stored of a runtime",
+    help="""\
+Print what is stored of one runtime. It
+reads beside a running process, and
+creates nothing.
+
+examples:
+  meerkat show support-1
+  meerkat show support-1 --messages
+  meerkat show support-1 --json
+  meerkat show support-1 --messages \\
+    --json
+
+""",
+    add_options=_add_options,
+    act=_act,
+)

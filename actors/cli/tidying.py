@@ -5,9 +5,13 @@ Both take the database over for the one call; one that a process owns is refused
 
 from __future__ import annotations
 
+import argparse
+from typing import Final
+
 from attrs import evolve, frozen
 
 from actors.cli.asking import agreed
+from actors.cli.grammar import Command, add_json, add_store, add_yes, positive, store_of
 from actors.cli.looking import database_of
 from actors.cli.outputs import say
 from actors.cli.status import ExitStatus, UsageError
@@ -86,3 +90,71 @@ def vacuum(options: VacuumOptions) -> ExitStatus:
     else:
         print(f"{path}: {before} bytes before, {after} now")
     return ExitStatus.OK
+
+
+# --- the commands -----------------------------------------------------------------------
+
+DAY_S: Final = 86_400.0
+
+
+def _add_options_of_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-age-days", metavar="D", type=positive, help="keep what ended in the last D days"
+    )
+    parser.add_argument(
+        "--max-count", metavar="N", type=positive, help="keep the last N inputs of each runtime"
+    )
+    add_store(parser)
+    add_yes(parser)
+    add_json(parser)
+
+
+def _act_on_prune(given: argparse.Namespace) -> ExitStatus:
+    age_s = None if given.max_age_days is None else given.max_age_days * DAY_S
+    keep = Retention(max_age_s=age_s, max_count=given.max_count)
+    return prune(PruneOptions(keep=keep, store=store_of(given), yes=given.yes, json=given.json))
+
+
+PRUNE: Final = Command(
+    name="prune",
+    summary="cut the past down",
+    help="""\
+Cut down what has ended and is past what
+is kept: payloads, histories, receipts.
+Keys and ids deduplicate for ever. The
+database must not be in use.
+
+examples:
+  meerkat prune --max-age-days 30
+  meerkat prune --max-count 10000 --yes
+
+""",
+    add_options=_add_options_of_prune,
+    act=_act_on_prune,
+)
+
+
+def _add_options_of_vacuum(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    add_json(parser)
+
+
+def _act_on_vacuum(given: argparse.Namespace) -> ExitStatus:
+    return vacuum(VacuumOptions(store=store_of(given), json=given.json))
+
+
+VACUUM: Final = Command(
+    name="vacuum",
+    summary="make the file smaller",
+    help="""\
+Write the file anew, as small as what is
+in it. The database must not be in use,
+and there must be room for another copy.
+
+examples:
+  meerkat vacuum
+
+""",
+    add_options=_add_options_of_vacuum,
+    act=_act_on_vacuum,
+)
