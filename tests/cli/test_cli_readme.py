@@ -53,7 +53,7 @@ def test_each_of_the_two_commands_is_one_line() -> None:
         assert "\n" not in command
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert job.endswith("&& .venv/bin/meerkat run examples/inputs.jsonl")
-    assert tests.endswith("&& .venv/bin/python -m pytest")
+    assert tests.endswith("&& .venv/bin/python -m pytest -n 2 --dist worksteal")
 
 
 def test_the_example_stream_shows_what_a_file_may_hold() -> None:

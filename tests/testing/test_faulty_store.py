@@ -42,18 +42,17 @@ def outcome(call: Callable[[], Any]) -> Any:
         return type(error)
 
 
-@pytest.mark.parametrize(
-    ("told", "fails"),
-    [
-        ({}, set[int]()),
-        ({"fail_at": 2}, {2}),
-        ({"fail_at": {1, 4}}, {1, 4}),
-        ({"fail_at": range(2, 4)}, {2, 3}),
-        ({"fail_from": 3}, {3, 4, 5}),
-        ({"plan": lambda call: StoreFault() if call.number % 2 else None}, {1, 3, 5}),
-    ],
-    ids=str,
-)
+TOLD: dict[str, tuple[dict[str, Any], Collection[int]]] = {
+    "nothing": ({}, set[int]()),
+    "a number": ({"fail_at": 2}, {2}),
+    "numbers": ({"fail_at": {1, 4}}, {1, 4}),
+    "a range": ({"fail_at": range(2, 4)}, {2, 3}),
+    "from a number on": ({"fail_from": 3}, {3, 4, 5}),
+    "a plan": ({"plan": lambda call: StoreFault() if call.number % 2 else None}, {1, 3, 5}),
+}
+
+
+@pytest.mark.parametrize(("told", "fails"), TOLD.values(), ids=TOLD)
 def test_the_calls_that_were_named_fail(told: dict[str, Any], fails: Collection[int]) -> None:
     store = FaultyStore(MemoryStore(), **told)
     got = [outcome(lambda: store.load_runtime(A)) for _ in range(5)]
