@@ -162,7 +162,7 @@ def test_a_storm_of_cancelled_calls_loses_nothing_and_repeats_nothing(
             system = system_behind(plane)
             assert len(system.calls) == 0
             async with plane.subscribe() as events:  # and whatever was left is gone by now
-                assert system.events._subscribers == {None: {events._feed}}
+                assert system.events._subscribers == {None: {events._feed: None}}
         assert set(Counter(agent.texts).values()) == {1}
         assert set(agent.texts) == set(storm.offered)
 
