@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from meerkat import errors, input_lifecycle, runtime_lifecycle
 from meerkat.errors import MeerkatError
@@ -50,8 +50,8 @@ def page() -> str:
                 RuntimeState.INITIALIZING,
                 [RuntimeState.DESTROYED],
             ),
-            "`retire` while running leaves the run in hand, which then ends in retired; the end of a",
-            "run leads back to where it came from.\n",
+            "`retire` while running leaves the run in hand, which then ends in retired; the end of",
+            "a run leads back to where it came from.\n",
             "## What the default policy decides\n",
             *_policy(),
             "## Errors and their codes\n",
@@ -76,7 +76,7 @@ def _table(names: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[s
 
 
 def _diagram(
-    transitions: Mapping[Word, Mapping[Word, Word]], first: Word, last: Iterable[Word]
+    transitions: Mapping[Any, Mapping[Any, Any]], first: Word, last: Iterable[Word]
 ) -> Iterator[str]:
     """A state diagram: one arrow for each pair of states, with all steps that take it."""
     arrows = sorted(
