@@ -1,18 +1,17 @@
 """What the model decides about an input: section 4 of semantics.md, written out once more.
 
-A host's own policy is asked instead where there is one; then this table is not used.
+A host's own policy is asked instead where there is one; then this table is not used, and what
+no runtime could do is PolicyRefused, whose text says what is wrong with it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
 from meerkat.inputs import Input
-
-if TYPE_CHECKING:
-    from meerkat.policy import PolicyDecision
+from meerkat.policy import PolicyDecision, refuse_impossible
 
 
 @frozen
@@ -50,7 +49,7 @@ def decide(offered: Input, policy: Any, *, running: bool, silent: bool) -> Decid
     if policy is None:
         found = _by_table(offered)
     else:
-        found = _as_said(policy.resolve(offered, running=running))
+        found = _as_said(refuse_impossible(policy.resolve(offered, running=running)))
     return evolve(found, wakes=False) if silent else found
 
 

@@ -34,6 +34,7 @@ from meerkat.store.memory import MemoryStore
 from meerkat.store.protocol import RuntimeStore
 from meerkat.testing.comparison import compare
 from meerkat.testing.faulty_store import When
+from meerkat.testing.following import Following
 from meerkat.testing.machine_inputs import OFFERS, STEERED, Offer
 from meerkat.testing.model import RuntimeModel
 from meerkat.testing.subject import Subject
@@ -89,6 +90,10 @@ class RuntimeStateMachine(RuleBasedStateMachine):
     make_executor: Any = None
     """Gives the executor of a process, fresh: a crash has the next process make its own."""
 
+    may_raise: tuple[type[BaseException], ...] = (Exception,)
+    """What the executor may fail with. Anything is a failed attempt, as it is everywhere, and
+    no failure of the test; with fewer of them whatever else it raises is one."""
+
     @initialize()
     def open(self) -> None:
         """Begin with a runtime that is registered, and has nothing to do."""
@@ -103,6 +108,7 @@ class RuntimeStateMachine(RuleBasedStateMachine):
             crash_attempts_max=self.limits.crash_attempts_max,
             pending_inputs_max=self.limits.pending_inputs_max,
         )
+        self.following = Following(self.model, self.may_raise)
         self.seen: Any = None
 
     def messages(self) -> list[dict[str, Any]]:
@@ -265,9 +271,9 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         self.subject.sim.clock.jump(days=days)
 
     @rule()
-    @precondition(lambda self: self.model.held)
+    @precondition(lambda self: self.model.held or (self.make_executor and self.model.run))
     def let_time_pass(self) -> None:
-        """The back-offs end; which of two comes first is for chance to say."""
+        """Back-offs end, and what an executor waits for; which comes first chance has to say."""
         self._wait()
 
     def _wait(self) -> None:
@@ -326,9 +332,7 @@ class RuntimeStateMachine(RuleBasedStateMachine):
             happened = self.subject.happened.pop(0)
             if happened.what == until:
                 return
-            if waited and happened.what == "began" and self.model.run is None:
-                self.model.back_off_is_over(self.model.inputs[happened.input_ids[0]].lane)
-            follow_one(self.model, happened)
+            self.following.take(happened, waited=waited)
 
     @invariant()
     def agrees(self) -> None:
@@ -336,30 +340,3 @@ class RuntimeStateMachine(RuleBasedStateMachine):
         if hasattr(self, "subject"):
             self.follow()
             self.seen = compare(self.model, self.subject, self.seen)
-
-
-def follow_one(model: RuntimeModel, happened: Any) -> None:
-    """Have the model do one thing that an executor has done."""
-    if happened.what == "began":
-        expected = [] if model.run is None else [each.id for each in model.run.inputs]
-        if list(happened.input_ids) != expected:
-            raise AssertionError(
-                f"a run began: the model expects the inputs {expected}, "
-                f"found are {list(happened.input_ids)}"
-            )
-    elif happened.what == "looked":
-        expected = model.hand_over()
-        if list(happened.input_ids) != expected:
-            raise AssertionError(
-                f"a boundary: the model expects {expected}, found are {list(happened.input_ids)}"
-            )
-    elif happened.what == "committed":
-        model.commit_boundary(happened.input_ids, happened.said)
-    elif happened.what == "completed":
-        model.complete(happened.said)
-    elif isinstance(happened.said, RunCancelled):
-        model.cancel()
-    elif isinstance(happened.said, ExecutorStopped):
-        model.requeue()
-    else:
-        model.fail(recoverable=getattr(happened.said, "recoverable", True))

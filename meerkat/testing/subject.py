@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from actors.control_plane import ControlPlane
 from actors.restarts import RestartPolicy, Restarts
-from meerkat.errors import InvalidState, MeerkatError
+from meerkat.errors import InvalidState, MeerkatError, PolicyRefused
 from meerkat.inputs import Input
 from meerkat.kernel import RuntimeMemory
 from meerkat.limits import Limits
@@ -72,9 +72,14 @@ class Subject:
     # --- what is done to it -------------------------------------------------------------
 
     def ask(self, call: Callable[[], Any]) -> Any:
-        """Make a call, and let everything come to rest; a refusal is given as a tuple."""
+        """Make a call, and let everything come to rest; a refusal is given as a tuple.
+
+        But for PolicyRefused: no model expects it, and its text is for the policy's author.
+        """
         try:
             told = call()
+        except PolicyRefused:
+            raise
         except InvalidState as refused:
             told = ("refused", refused.code, str(refused.state))
         except MeerkatError as refused:
