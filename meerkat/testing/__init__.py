@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from meerkat.testing import invariants, strategies
     from meerkat.testing.apsw_binding import apsw_connect
     from meerkat.testing.fail_points import (
+        FailPoint,
         FailPoints,
         PointReached,
     )
@@ -65,6 +66,7 @@ __all__ = [
     "ChildFailed",
     "Children",
     "Death",
+    "FailPoint",
     "FailPoints",
     "Faults",
     "FaultyBinding",
@@ -101,6 +103,7 @@ _WHERE: Final[dict[str, str]] = {
     "ChildFailed": "processes",
     "Children": "processes",
     "Death": "kills",
+    "FailPoint": "fail_points",
     "FailPoints": "fail_points",
     "Faults": "simulation",
     "FaultyBinding": "faulty_binding",
@@ -133,10 +136,22 @@ _WHERE: Final[dict[str, str]] = {
 }
 """Which module has a name; its own, if it is a module."""
 
+_EXTRAS: Final = frozenset({"apsw", "hypothesis", "pytest"})
+"""What the kit stands on, and meerkat itself does not need."""
+
 
 def __getattr__(name: str) -> Any:
     """A name of the kit, from the module that has it."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = import_module(f"{__name__}.{_WHERE[name]}")
+    try:
+        found = import_module(f"{__name__}.{_WHERE[name]}")
+    except ModuleNotFoundError as missing:
+        if missing.name not in _EXTRAS:
+            raise
+        raise ModuleNotFoundError(
+            f"meerkat.testing.{name} needs {missing.name}: "
+            "pip install 'meerkat-runtime[testing]' pytest",
+            name=missing.name,
+        ) from None
     return found if _WHERE[name] == name else getattr(found, name)

@@ -56,10 +56,11 @@ class FailPoints:
     """Counts how often each fail point was reached, and has something happen there.
 
     A context manager: it is told of the points of all threads of this process while it lasts.
-    Passes are counted from 1. Several may last at once; they know nothing of each other. What
-    is called at a point is called on the thread that has come there, which may hold locks of
-    the store's: it may set an event or wait for one, and must not call the control plane.
-    Thread-safe. Raises ValueError for a pass before the first.
+    Passes are counted from 1. The points of files, transactions and retention are SqliteStore's:
+    over another store they are not reached. Several may last at once; they know nothing of each
+    other. What is called at a point is called on the thread that has come there, which may hold
+    locks of the store's: it may set an event or wait for one, and must not call the control
+    plane. Thread-safe. Raises ValueError for a pass before the first.
     """
 
     def __init__(self) -> None:

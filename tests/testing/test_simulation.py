@@ -162,6 +162,7 @@ def test_an_error_says_how_to_replay_it() -> None:
     with pytest.raises(ValueError, match="mine") as caught, Simulation(seed=7):
         raise ValueError("mine")
     assert caught.value.__notes__ == ["to replay it: Simulation(seed=7)"]
+    assert repr(Simulation(3, patience_s=5)) == "Simulation(seed=3, patience_s=5)"
 
 
 SCRIPT = """

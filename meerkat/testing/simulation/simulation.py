@@ -72,6 +72,7 @@ class Simulation:
     ) -> None:
         self.seed = seed
         self.faults = faults
+        self._patience_s = patience_s
         self.store: RuntimeStore = MemoryStore() if store is None else store
         self.clock = SimulatedClock()
         self.kills = 0
@@ -92,7 +93,10 @@ class Simulation:
 
     def __repr__(self) -> str:
         faults = f", faults={self.faults!r}" if self.faults.any else ""
-        return f"Simulation(seed={self.seed!r}{faults})"
+        patient = self._patience_s == DAY_S
+        long = self._patience_s == DAY_S
+        patience = "" if long else f", patience_s={self._patience_s!r}"
+        return f"Simulation(seed={self.seed!r}{faults}{patience})"
 
     def _set_habits(self) -> None:
         """Seeds differ in how they work, too: in long turns or short ones, who commits."""

@@ -61,9 +61,18 @@ class StoreCases:
     is_store_conformance: ClassVar[bool] = False
     """What the pytest plugin knows a class of cases by, without importing this module."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """ValueError for a capability that is none, where the class is written."""
+        super().__init_subclass__(**options)
+        known = frozenset(map(str, StoreCapability))
+        unknown = sorted(str(each) for each in cls.capabilities if str(each) not in known)
+        if unknown:
+            told = f"{cls.__name__} has capabilities that there are not: {', '.join(unknown)}"
+            raise ValueError(f"{told}; there are {', '.join(sorted(known))}")
+
     @classmethod
     def has(cls) -> frozenset[StoreCapability]:
-        """The capabilities of the store; ValueError for one that is none."""
+        """The capabilities of the store."""
         return frozenset(map(StoreCapability, cls.capabilities))
 
     @classmethod
