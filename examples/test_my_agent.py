@@ -57,6 +57,7 @@ class AgentMachine(RuntimeStateMachine):
 
     agent: type[Agent] = Agent
     fails_next = False
+    may_raise = (TimeoutError,)
 
     def make_executor(self) -> Agent:
         """Make the agent of one process."""

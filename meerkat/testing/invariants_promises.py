@@ -16,7 +16,14 @@ from attrs import define, field
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import Durability
-from meerkat.outcomes import Accepted, CompletionHandle, CompletionKind, CompletionOutcome
+from meerkat.outcomes import (
+    Accepted,
+    AcceptOutcome,
+    CompletionHandle,
+    CompletionKind,
+    CompletionOutcome,
+    Deduplicated,
+)
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store.protocol import RuntimeStore
 from meerkat.testing.invariants_moments import pages
@@ -68,13 +75,17 @@ class Promises:
 
     # --- what is noted ------------------------------------------------------------------
 
-    def accepted(self, runtime_id: LogicalRuntimeId | str, told: Accepted | InputId | str) -> None:
-        """An input was accepted. An ephemeral one promises nothing; an id is a durable one's."""
-        if isinstance(told, Accepted):
-            if told.state.durability is Durability.EPHEMERAL:
-                return
-            told = told.input_id
-        name = str(runtime_id), str(told)
+    def accepted(
+        self, runtime_id: LogicalRuntimeId | str, told: AcceptOutcome | InputId | str
+    ) -> None:
+        """An input was accepted, now or, as Deduplicated says, before.
+
+        An ephemeral one promises nothing, and neither does Rejected; an id is a durable one's.
+        """
+        input_id = _durable_id(told)
+        if input_id is None:
+            return
+        name = str(runtime_id), input_id
         with self._lock:
             self._noted.accepted[name] = None
             self._noted.refused.pop(name, None)
@@ -248,6 +259,20 @@ class Promises:
                 self.false_ends += 1
                 is_now = "not stored" if state is None else str(state.phase)
                 self._fault(7, f"its handle ended as {kind}, and it is {is_now}", name)
+
+
+def _durable_id(told: AcceptOutcome | InputId | str) -> str | None:
+    """The input that an answer promises to keep; None for an answer that promises nothing."""
+    match told:
+        case Accepted(input_id=input_id, state=state):
+            pass
+        case Deduplicated(existing_id=input_id, existing_state=state):
+            pass
+        case AcceptOutcome():
+            return None
+        case _:
+            return str(told)
+    return None if state.durability is Durability.EPHEMERAL else str(input_id)
 
 
 def _stored(store: RuntimeStore, name: Named) -> InputState | None:

@@ -45,8 +45,9 @@ class Lives:
     """The lives and deaths of one store. For one thread.
 
     Each child calls ``program``, ``module:name`` of a function ``(told, folder, life)``. The
-    store is what ``open_store`` makes of the folder; ``check`` may ask more of it than the
-    invariants and the promises do. ``limits`` are those of the children's planes.
+    store is what ``open_store`` makes of the folder, the SqliteStore in its ``sessions.db`` if
+    that is left out; ``check`` may ask more of it than the invariants and the promises do.
+    ``limits`` are those of the children's planes.
     """
 
     def __init__(

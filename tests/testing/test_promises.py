@@ -57,6 +57,30 @@ def host() -> Host:
     return Host()
 
 
+def test_an_input_that_was_known_already_is_one_that_was_acknowledged(host: Host) -> None:
+    told = Promises()
+    told.accepted(AGENT, host.driver.accept_input(PromptInput("x", id=host.accepted.input_id)))
+    told.check(host.store)
+    assert told.acknowledged == 1
+    with pytest.raises(InvariantBroken, match=f"input {host.accepted.input_id}: .* it is lost"):
+        told.check(MemoryStore())
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        PromptInput("hello", durability="ephemeral"),
+        PromptInput("hello", durability="derived"),  # it is rejected
+    ],
+)
+def test_an_answer_that_keeps_nothing_promises_nothing(host: Host, offered: Input) -> None:
+    told = Promises()
+    for _ in range(2):
+        told.accepted(AGENT, host.driver.accept_input(offered))
+    told.check(host.store)
+    assert told.acknowledged == 0
+
+
 def test_what_was_told_and_is_so_is_counted(host: Host) -> None:
     handle = CompletionHandle()
     host.told.handle(AGENT, host.accepted.input_id, handle)

@@ -63,7 +63,7 @@ def test_there_are_many_cases_and_each_is_for_a_store_of_every_capability() -> N
 
 
 def test_a_capability_that_is_none_is_refused_where_the_class_is_written() -> None:
-    with pytest.raises(ValueError, match="Boastful has .* that there are not: flies; there are"):
+    with pytest.raises(ValueError, match=r"Boastful has .* that there are not: flies; there are"):
 
         class Boastful(StoreConformance):
             capabilities = ("durable", "flies")  # type: ignore[assignment]

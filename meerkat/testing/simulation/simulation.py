@@ -93,7 +93,6 @@ class Simulation:
 
     def __repr__(self) -> str:
         faults = f", faults={self.faults!r}" if self.faults.any else ""
-        patient = self._patience_s == DAY_S
         long = self._patience_s == DAY_S
         patience = "" if long else f", patience_s={self._patience_s!r}"
         return f"Simulation(seed={self.seed!r}{faults}{patience})"
