@@ -118,8 +118,7 @@ def test_a_chain_is_told_to_its_end(
 ) -> None:
     a, b = run_of(plane, puppet, "a"), run_of(plane, puppet, "b")
     run_of(plane, puppet, "c")
-    waits(a, plane, queued(plane, "b"))
-    waits(b, plane, queued(plane, "c"))
+    waiting = [waits(a, plane, queued(plane, "b")), waits(b, plane, queued(plane, "c"))]
     threads.submit(plane.unregister, "a")
     noted(plane, 3)
     look(plane, clock)
@@ -133,6 +132,8 @@ def test_a_chain_is_told_to_its_end(
     assert all(" on meerkat-run-" in part for part in parts[2::2])
     assert parts[1] == f"a has run {a.called.run_id} in hand, is being unregistered"
     puppet.release()
+    for each in waiting:  # a stop that came first would start no other run, and wait for these
+        result_of(each)
 
 
 def test_a_disk_that_hangs_is_told(
