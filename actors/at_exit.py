@@ -18,7 +18,7 @@ import pykka
 from actors import messages as m
 from actors.ground import ground_here
 from actors.linked import top_of
-from actors.shutdown import CLOSING_MIN_S
+from actors.shutdown import ANSWERING_MIN_S, CLOSING_MIN_S
 from actors.system import System
 
 logger = logging.getLogger(__name__)
@@ -60,4 +60,4 @@ class Net:
             with suppress(pykka.ActorDeadError):
                 top.tell(m.ShutDown(drain=False, timeout_s=0))
         stopping.hurry()
-        stopping.ended.wait(CLOSING_MIN_S + GRACES * grace_s)
+        stopping.ended.wait(CLOSING_MIN_S + GRACES * max(grace_s, ANSWERING_MIN_S))

@@ -29,6 +29,12 @@ logger = logging.getLogger(__name__)
 OWNERS_AT_A_TIME: Final = 16
 """Sessions whose operations are ended side by side at a stop, to share commits."""
 
+ANSWERING_MIN_S: Final = 1.0
+"""Seconds that the disk has at least for what was asked of it, however short a run's grace is.
+
+A store that has not answered by then is left open, and its file is nobody else's to open.
+"""
+
 CLOSING_MIN_S: Final = 10.0
 """Seconds that a store has at least to close: it may write its log back into its file first."""
 
@@ -102,7 +108,7 @@ def _wanted(system: System, message: m.ShutDown) -> list[LogicalRuntimeId]:
     """
     wanted = system.bindings.with_live_operations()
     if message.drain:
-        wanted += _bounded(system.store.runtimes_with_work, system.grace_s) or []
+        wanted += _bounded(system.store.runtimes_with_work, _patience_s(system)) or []
     return wanted
 
 
@@ -136,7 +142,7 @@ def _end_operations(system: System) -> None:
     """
     bindings, clock = system.bindings, system.clock
     system.directory.close(bindings.with_live_operations())  # begun since, too
-    until = clock.monotonic() + system.grace_s
+    until = clock.monotonic() + _patience_s(system)
     places, (owners, rest) = LightSemaphore(OWNERS_AT_A_TIME), bindings.owners()
     places.acquire()
     bindings.end_idle(rest, _STOPPED, places.release)
@@ -153,10 +159,10 @@ def _end_operations(system: System) -> None:
 
 def _end(system: System, report: ShutdownReport) -> ShutdownReport:
     """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
-    answers = system.journal.stop(system.grace_s)
-    answers = system.pruner.stop(system.grace_s) and answers
+    answers = system.journal.stop(_patience_s(system))
+    answers = system.pruner.stop(_patience_s(system)) and answers
     system.timers.stop(system.grace_s)
-    answers = system.pool.stop(system.grace_s) and answers
+    answers = system.pool.stop(_patience_s(system)) and answers
     system.threads.stop()
     system.closing.set()
     handles_ended = _answer_everybody(system)
@@ -199,7 +205,7 @@ def _answer_everybody(system: System) -> int:
 
 def _close_store(system: System) -> tuple[int | None, bool]:
     """Close the store; gives how many runtimes have work left, and whether it is closed."""
-    with_work = _bounded(system.store.runtimes_with_work, system.grace_s)
+    with_work = _bounded(system.store.runtimes_with_work, _patience_s(system))
 
     def close() -> bool:
         system.store.close()
@@ -207,6 +213,11 @@ def _close_store(system: System) -> tuple[int | None, bool]:
 
     closed = _bounded(close, max(system.grace_s, CLOSING_MIN_S))
     return None if with_work is None else len(with_work), bool(closed)
+
+
+def _patience_s(system: System) -> float:
+    """How long the disk may take to answer."""
+    return max(system.grace_s, ANSWERING_MIN_S)
 
 
 def _bounded(call: Callable[[], T], bound_s: float) -> T | None:

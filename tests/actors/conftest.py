@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aio_builders import LOOPS, Main, OnLoop, performed
-from plane_builders import Agent, OpenPlane
+from plane_builders import WAIT_S, Agent, OpenPlane
 from plane_stores import FrozenDisk
 from restart_builders import Plant, planter
 
@@ -59,7 +59,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_plane(path: Path, drivers: DriverThreads) -> Iterator[OpenPlane]:
-    """Start a plane; on the test's own database unless it is given a store."""
+    """Start a plane; on the test's own database unless it is given a store.
+
+    Its grace is a patience: a test in which something hangs until the end gives it ``HUNG_S``.
+    """
     planes: list[ControlPlane] = []
     agents: list[Agent] = []
     disks: list[FrozenDisk] = []
@@ -69,7 +72,7 @@ def open_plane(path: Path, drivers: DriverThreads) -> Iterator[OpenPlane]:
         if isinstance(store, FrozenDisk):
             disks.append(store)
         settings.setdefault("backoff", Backoff(base_s=0.001))
-        settings.setdefault("grace_s", 0.05)
+        settings.setdefault("grace_s", WAIT_S)
         settings.setdefault("drivers", drivers)
         plane = ControlPlane(store or SqliteStore(path), executor, **settings)
         planes.append(plane.start())

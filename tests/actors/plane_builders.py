@@ -48,6 +48,9 @@ from meerkat import (
 T = TypeVar("T")
 
 WAIT_S = float(os.environ.get("MEERKAT_WAIT_S", "10"))
+HUNG_S = 0.05
+"""The grace of a plane in which something hangs: it is waited out."""
+
 PEER = Peer(peer_id="peer-1")
 
 OpenPlane = Callable[..., ControlPlane]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from coroutine_builders import STRICT, AsyncAgent, AsyncPuppet, Gate, noiseless, threads_gone
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     OpenPlane,
@@ -135,7 +136,7 @@ def test_a_stop_with_a_run_that_never_ends_returns_and_its_work_is_taken_up(
             await gate.passed()
 
     agent = AsyncAgent(never_ends)
-    plane = open_plane(agent)
+    plane = open_plane(agent, grace_s=HUNG_S)
     plane.register("a")
     submitted = plane.submit("a", prompt("again"))
     assert goes_on.wait(WAIT_S)
@@ -222,7 +223,7 @@ def test_an_async_stop_hook_that_hangs_has_its_grace(open_plane: OpenPlane, deaf
             raise
 
     agent = AsyncHooked(hangs)
-    plane = open_plane(agent)
+    plane = open_plane(agent, grace_s=HUNG_S)
     plane.register_many("ab")
     assert plane.stop_runtime("a", timeout=WAIT_S).inputs_abandoned == 0
     assert plane.runtime_state("a") is RuntimeState.STOPPED

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     Called,
@@ -186,7 +187,7 @@ def test_stop_and_destroy_are_the_way_out_of_an_unregister_that_hangs(
 
 def test_a_disk_that_hangs_does_not_hang_the_stop(path: Path, open_plane: OpenPlane) -> None:
     store = FrozenDisk(SqliteStore(path))
-    plane = open_plane(store=store)
+    plane = open_plane(store=store, grace_s=HUNG_S)
     plane.register("a")
     store.freeze()
     submitted = plane.submit("a", prompt())
@@ -292,7 +293,7 @@ def test_a_run_that_outlives_its_plane_does_not_open_the_store_again(
             done.set()
 
     agent = Agent(look_late, held=True)
-    plane = open_plane(agent)
+    plane = open_plane(agent, grace_s=HUNG_S)
     plane.register("a")
     plane.submit("a", prompt())
     agent.next_call()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     FakeClock,
@@ -166,7 +167,7 @@ def test_the_run_after_an_interrupted_one_is_taken_up_again(open_plane: OpenPlan
 
 def test_a_stop_of_the_plane_waits_for_the_grace_and_no_longer(open_plane: OpenPlane) -> None:
     agent = Puppet()
-    plane = open_plane(agent)
+    plane = open_plane(agent, grace_s=HUNG_S)
     plane.register("a")
     hung, waits = (plane.submit("a", prompt(text)) for text in ("hung", "waits"))
     input_id = result_of(waits.accepted).input_id

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     Called,
@@ -50,7 +51,7 @@ def endings() -> dict[str, Any]:
 def test_a_late_result_is_refused(open_plane: OpenPlane, path: Path, end: str, ending: str) -> None:
     state, reason = ENDS[end]
     hung, agent = Agent(endings()[ending], held=True), Agent()
-    plane = open_plane(hung, max_concurrent_runs=1)
+    plane = open_plane(hung, max_concurrent_runs=1, grace_s=HUNG_S)
     plane.register_many(["a", "b"])
     submitted = [plane.submit("a", prompt(text)) for text in ("old", "waits")]
     run_id = hung.next_call().run_id
@@ -86,7 +87,7 @@ def test_a_stopped_runtime_that_was_reset_does_not_mistake_the_old_run_for_its_o
     open_plane: OpenPlane,
 ) -> None:
     hung, agent = Agent(held=True), Agent(held=True)
-    plane = open_plane(hung)
+    plane = open_plane(hung, grace_s=HUNG_S)
     plane.register("a")
     plane.submit("a", prompt("old"))
     hung.next_call()

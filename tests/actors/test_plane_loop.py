@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     Called,
@@ -170,7 +171,7 @@ def test_a_hook_that_hangs_or_fails_does_not_keep_a_runtime_from_stopping(
     hangs, fails = Hooked(), Hooked()
     hangs.leave_hook.clear()
     fails.leave_hook = None  # type: ignore[assignment]
-    plane = open_plane(hangs)
+    plane = open_plane(hangs, grace_s=HUNG_S)
     plane.register_many(["a", "b"])
     plane.attach_executor("b", fails)
     for runtime_id in ("a", "b"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from operation_builders import complete, running, until_told
-from plane_builders import WAIT_S, Agent, FakeClock, OpenPlane, progress, result_of
+from plane_builders import HUNG_S, WAIT_S, Agent, FakeClock, OpenPlane, progress, result_of
 
 from actors import ControlPlane
 from meerkat import OperationId, RuntimeState, SessionRuntimeBindings
@@ -117,7 +117,7 @@ def test_a_watcher_may_reset_the_runtime_that_is_being_reset(open_plane: OpenPla
 
 
 def test_a_watcher_that_hangs_does_not_hang_the_stop(open_plane: OpenPlane) -> None:
-    plane = open_plane()
+    plane = open_plane(grace_s=HUNG_S)
     bindings = plane.register("a")
     watcher, go_on = bindings.ops_lifecycle.watch(running(bindings)), threading.Event()
     watcher.add_done_callback(lambda _: go_on.wait(3 * WAIT_S))

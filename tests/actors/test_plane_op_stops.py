@@ -22,6 +22,7 @@ from operation_builders import (
     until_told,
 )
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     Called,
@@ -113,7 +114,7 @@ def test_a_disk_that_hangs_does_not_hang_the_stop_or_who_ends_operations(
     open_plane: OpenPlane, path: Path
 ) -> None:
     disk = FrozenDisk(SqliteStore(path))
-    plane = open_plane(store=disk)
+    plane = open_plane(store=disk, grace_s=HUNG_S)
     bindings, other = plane.register_many(["a", "b"])
     live, waits = running(bindings), running(bindings)
     running(other)
@@ -200,7 +201,7 @@ def test_a_run_that_outlives_its_plane_gets_no_bindings(open_plane: OpenPlane, p
     complete(first.register("a"))
     first.stop()
     agent = Agent(look_late, held=True)
-    plane = open_plane(agent)
+    plane = open_plane(agent, grace_s=HUNG_S)
     agent.next_call()  # the continuation's
     plane.stop(timeout=0)
     agent.release()

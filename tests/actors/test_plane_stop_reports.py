@@ -89,6 +89,16 @@ def test_a_plane_at_rest_leaves_nothing(plane: ControlPlane) -> None:
     assert plane.stop() is not report
 
 
+def test_runs_without_a_grace_leave_the_disk_its_time(open_plane: OpenPlane) -> None:
+    """Or the store stays open, and its file is in use for as long as the process lives."""
+    for _ in range(20):
+        plane = open_plane(Agent(), grace_s=0)
+        plane.register("a")
+        result_of(plane.submit("a", prompt()).completion)
+        report = plane.stop()
+        assert (report.store_closed, report.runtimes_with_work) == (True, 0)
+
+
 def test_a_report_says_how_each_run_ended(open_plane: OpenPlane) -> None:
     """One ends by itself, one gives way, one does not return in time; one had ended before."""
     runs = Puppet()

@@ -238,6 +238,7 @@ def test_a_run_is_never_told_of_its_own_inputs(open_plane: OpenPlane, puppet: Pu
     system.threads.start = start_and_let_it_look
     ingested(plane, steered("mine"))
     assert reasons.get(timeout=WAIT_S) is TIMEOUT
+    system.threads.start = start  # what is started next is no run
 
 
 # --- what comes before what -------------------------------------------------------------
