@@ -173,14 +173,21 @@ def _write_session(
     for runtime_id, change in changes:
         match change:
             case AppendMessages(position=position, count=count, body=body):
-                appended.append((runtime_id.value, position, count, body.decode()))
+                appended.append((runtime_id.value, position, count, _text(body)))
             case RewriteMessages(count=count, body=body):
                 _write_rows(connection, _APPEND_MESSAGES, appended)
-                appended = [(runtime_id.value, 0, count, body.decode())] if count else []
+                appended = [(runtime_id.value, 0, count, _text(body))] if count else []
                 connection.execute("DELETE FROM messages WHERE runtime_id = ?", (runtime_id.value,))
             case ReplaceSnapshot(data=data):
                 _write_rows(connection, _PUT_SNAPSHOT, [(runtime_id.value, data)])
     _write_rows(connection, _APPEND_MESSAGES, appended)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:  # as the batch's fault: the binding raises its own
+        raise ValueError(str(error)) from error
 
 
 def write_one(connection: Any, batch: Encoded, path: str) -> StoreError | None:

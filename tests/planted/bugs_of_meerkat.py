@@ -335,8 +335,8 @@ STORE: Final = (
     Bug(
         "SQLite skips the fence",
         "meerkat/store/sqlite_write.py",
-        "WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column14",
-        "WHERE runtimes.runtime_id = new.column1 AND new.column14 = new.column14",
+        "WHERE runtimes.runtime_id = new.column1 AND runtimes.fence = new.column15",
+        "WHERE runtimes.runtime_id = new.column1 AND new.column15 = new.column15",
         "store/test_doubt_and_fences.py::test_a_fenced_driver_gives_its_runtime_up",
     ),
     Bug(
@@ -377,8 +377,8 @@ STORE: Final = (
     Bug(
         "a failed COMMIT is reported as nothing written",
         "meerkat/store/sqlite.py",
-        'raise CommitUnknown(f"{self.path}: {error}") from error',
-        'raise StoreError(f"{self.path}: {error}") from error',
+        'raise CommitUnknown(f"{self.path}: {said(error)}") from error',
+        'raise StoreError(f"{self.path}: {said(error)}") from error',
         "store/test_store_faults.py"
         "::test_rcp_06_every_call_may_fail_and_nothing_is_lost_or_done_twice",
     ),

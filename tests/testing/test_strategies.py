@@ -59,7 +59,7 @@ def drawn(strategy: st.SearchStrategy[Any], told: Callable[[Any], Any], times: i
 
 
 def test_every_kind_of_input_is_drawn() -> None:
-    assert drawn(inputs(), lambda each: each.kind, 150) == set(InputKind)
+    assert drawn(inputs(), lambda each: each.kind, 600) == set(InputKind)
 
 
 def test_every_operation_is_drawn() -> None:
