@@ -7,10 +7,11 @@ short ones. ``--figures FILE`` writes them as JSON, too, for ``tests/reliability
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     The counts of tests that print the same heading and the same words are added up.
     """
     return lambda line: request.node.user_properties.append(("figure", line))
+
+
+@pytest.fixture
+def no_news() -> Iterator[None]:
+    """Nothing is logged: faults that were told to happen are nothing new."""
+    logging.disable(logging.ERROR)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

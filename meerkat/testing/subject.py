@@ -21,9 +21,9 @@ from meerkat.store.protocol import RuntimeStore
 from meerkat.testing.faulty_store import FaultyStore, StoreCall, StoreFault, When
 from meerkat.testing.model_values import Answer
 from meerkat.testing.simulation import Simulation
+from meerkat.testing.store_wrapper import COMMITS
 from meerkat.testing.watched_runs import Happened, Instruction, Puppet, WatchedExecutor
 
-COMMITS: Final = frozenset({"commit", "commit_many"})
 FOREVER: Final = RestartPolicy(drivers=Restarts(intensity=10**6), journal=Restarts(intensity=10**6))
 """Faults are told to happen: none of them is one too many."""
 

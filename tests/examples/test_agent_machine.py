@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from test_my_agent import Agent, AgentMachine, CachingAgent
+
+pytestmark = pytest.mark.usefixtures("no_news")
 
 MANY = settings(
     max_examples=60,
@@ -19,14 +18,6 @@ MANY = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(autouse=True)
-def no_news() -> Iterator[None]:
-    """The faults are told to happen: what is logged of them is nothing new."""
-    logging.disable(logging.ERROR)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def test_the_right_agent_passes() -> None:

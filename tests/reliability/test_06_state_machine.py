@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,12 @@ from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
 from meerkat.store.protocol import Batch
 from meerkat.testing import RuntimeStateMachine
 
+pytestmark = pytest.mark.usefixtures("no_news")
+
 Sized = Callable[[int, int], int]
 
 PARTS = 4
 """So that several processes can share them; each part draws other steps."""
-
-
-@pytest.fixture(autouse=True)
-def no_news() -> Iterator[None]:
-    """The faults are told to happen: what is logged of them is nothing new."""
-    logging.disable(logging.ERROR)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 class CountingMachine(RuntimeStateMachine):

@@ -101,6 +101,17 @@ def test_texts_of_a_child_process_will_do(host: Host) -> None:
     assert (told.acknowledged, told.calls, told.handles) == (1, 1, 1)
 
 
+def test_what_was_refused_may_be_there_once_it_is_offered_again(host: Host) -> None:
+    host.told.refused(AGENT, NOBODY)
+    host.told.check(host.store)
+    host.told.offered_again(AGENT, NOBODY)
+    host.driver.accept_input(PromptInput("again", id=NOBODY))
+    host.told.check(host.store)
+    host.told.refused(AGENT, NOBODY)
+    with pytest.raises(InvariantBroken, match="its acceptance raised, and it is there"):
+        host.told.check(host.store)
+
+
 def ended_twice(told: Promises, host: Host) -> None:
     for _ in range(2):
         told.resolved(AGENT, host.accepted.input_id, CompletionKind.COMPLETED)

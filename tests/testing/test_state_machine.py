@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +15,8 @@ from meerkat.inputs import Input
 from meerkat.policy import DEFAULT_POLICY, ConsumePoint, PolicyDecision, RoutingDisposition
 from meerkat.testing import RuntimeStateMachine
 
+pytestmark = pytest.mark.usefixtures("no_news")
+
 SOME = settings(
     max_examples=40,
     stateful_step_count=30,
@@ -26,14 +26,6 @@ SOME = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(autouse=True)
-def no_news() -> Iterator[None]:
-    """The faults are told to happen: what is logged of them is nothing new."""
-    logging.disable(logging.ERROR)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def run(**plugged: Any) -> None:
