@@ -15,7 +15,8 @@ from meerkat import errors, input_lifecycle, runtime_lifecycle
 from meerkat.errors import MeerkatError
 from meerkat.fail_points import WHAT_HAS_HAPPENED
 from meerkat.input_lifecycle import TERMINAL, InputPhase
-from meerkat.origins import HandlingMode, InputKind
+from meerkat.inputs import HandlingMode
+from meerkat.origins import InputKind
 from meerkat.policy import (
     DEFAULTS,
     EXPLICIT_MODES,
