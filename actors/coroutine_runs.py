@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from actors.executors import Ending, Stopped, ending_of, planned
 from actors.run_loop import RunLoop
 from actors.runs import FRAMES_SHOWN, RunBase
+from actors.thread_frames import stack_of
 from meerkat.boundary import AsyncBoundary
 from meerkat.conversation import Conversation, MessageLog, decoded
 from meerkat.errors import RunCancelled
@@ -146,7 +147,7 @@ class CoroutineRun(RunBase):
             return ""
         frame = self._loop.frame_in(task)
         if frame is not None:
-            return "".join(traceback.format_stack(frame, FRAMES_SHOWN))
+            return stack_of(frame, FRAMES_SHOWN)
         frames = traceback.StackSummary.extract(_awaiting(task), limit=-FRAMES_SHOWN)
         return "".join(frames.format())
 

@@ -7,7 +7,6 @@ the runtime's driver. ``coroutine_runs`` has the same for coroutine executors.
 from __future__ import annotations
 
 import threading
-import traceback
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from functools import partial
@@ -24,7 +23,7 @@ from actors.executors import (
     planned,
 )
 from actors.replies import Reply, refuse_deadlock, wait_for
-from actors.thread_frames import frame_of
+from actors.thread_frames import frame_of, stack_of
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.boundary import Boundary
 from meerkat.conversation import Conversation, Plan, SessionSnapshot
@@ -254,7 +253,7 @@ class Run(RunBase):
     def _stack(self) -> str:
         """Where the run's thread is just now."""
         frame = frame_of(self._thread_id)
-        return "" if frame is None else "".join(traceback.format_stack(frame, FRAMES_SHOWN))
+        return "" if frame is None else stack_of(frame, FRAMES_SHOWN)
 
     def perform(self) -> None:
         """Call the executor and say how it ended, whatever it does. Lets nothing through."""

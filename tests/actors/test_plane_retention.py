@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from boundary_builders import A, commit, ingested
 from plane_builders import (
+    HUNG_S,
     WAIT_S,
     Agent,
     FakeClock,
@@ -221,7 +222,8 @@ def test_a_step_that_hangs_holds_up_no_input_and_no_stop(
         inside.set()
         let_go.wait(WAIT_S * 3)
 
-    plane = open_plane(Agent(), store=Watched(SqliteStore(path), hang), retention=NONE_WHOLE)
+    disk = Watched(SqliteStore(path), hang)
+    plane = open_plane(Agent(), store=disk, retention=NONE_WHOLE, grace_s=HUNG_S)
     plane.register("a")
     assert inside.wait(WAIT_S)
     work(plane, "1", "2")

@@ -7,11 +7,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import ClassVar
 
 import pytest
 from plane_builders import WAIT_S
 
-from actors.thread_frames import frame_of
+from actors.thread_frames import frame_of, stack_of
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +61,35 @@ def test_a_thread_is_found_where_it_waits() -> None:
     thread.join()
     assert "wait_here" in names
     assert frame_of(None) is None
+
+
+def test_nothing_is_collected_while_a_stack_is_walked() -> None:
+    """A collection there has let the callers return: what was read of them was gone."""
+
+    class Frame:
+        f_lineno = 1
+        f_code = sys._getframe().f_code
+        f_globals: ClassVar[dict[str, object]] = {}
+        f_locals: ClassVar[dict[str, object]] = {}
+
+        @property
+        def f_back(self) -> Frame:
+            seen.append(gc.isenabled())
+            return self
+
+    seen: list[bool] = []
+    said = stack_of(Frame(), 3)  # type: ignore[arg-type]
+    assert said.count(__file__) == 3
+    assert (seen, gc.isenabled()) == ([False] * 3, True)
+
+
+def test_the_innermost_frames_are_shown_the_outermost_of_them_first() -> None:
+    def outer() -> str:
+        return inner()
+
+    def inner() -> str:
+        return stack_of(sys._getframe(), 2)
+
+    said = outer()
+    assert said.count("File ") == 2
+    assert said.index("in outer") < said.index("in inner")
