@@ -51,7 +51,7 @@ class RuntimeModel:
         self.silent: frozenset[str] = frozenset()
         self.run: Run | None = None
         self.held: set[str] = set()
-        self.awake = False
+        self.awake = self.paused = False
         self.registered = True
         self.messages: list[Any] = []
         self.opaque = False
@@ -156,7 +156,7 @@ class RuntimeModel:
     def start(self) -> None:
         """Section 8: take the next batch in hand, if the runtime is free to."""
         free = self.run is None and self.state in ("idle", "attached", "retired")
-        if not (free and self.awake and self.executor and self.registered):
+        if not (free and self.awake and self.executor and self.registered) or self.paused:
             return
         for lane in ("steer", "queue"):
             taken = [] if lane in self.held else batch(lane, self.waiting(lane))
@@ -294,6 +294,17 @@ class RuntimeModel:
             self.run.returns_to = "retired"
         self.start()
         return ("report", {"inputs_abandoned": len(gone), "inputs_pending_drain": pending})
+
+    def pause(self) -> Answer:
+        """No run is begun from now on, whatever else is done to the runtime."""
+        self.paused = True
+        return ("report", {})
+
+    def resume(self) -> Answer:
+        """Runs are begun again."""
+        self.paused = False
+        self.start()
+        return ("report", {})
 
     def recycle(self) -> Answer:
         """Start over, all pending work kept."""

@@ -49,6 +49,7 @@ _CONTROLS: Final = (
     "recycle",
     "recover",
     "register",
+    "pause",
     "hush",
     "speak",
     "look",
@@ -182,6 +183,12 @@ class RuntimeStateMachine(RuleBasedStateMachine):
     def revive(self) -> None:
         """Go on after an end that is none."""
         self.take_control("reset")
+
+    @rule()
+    @precondition(lambda self: self.model.paused and self.model.registered)
+    def resume(self) -> None:
+        """Let runs begin again; a paused runtime sees little else."""
+        self.take_control("resume")
 
     @rule()
     @precondition(lambda self: not self.model.registered)

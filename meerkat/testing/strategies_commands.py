@@ -24,10 +24,14 @@ BARE_CALLS: Final = (
     "destroy",
     "stop_runtime",
     "wake",
+    "pause",
+    "resume",
+    "detach_executor",
+    "executor_ready",
     "runtime_state",
     "active_input_ids",
 )
-"""The calls of a control plane that take a runtime's name, and nothing else."""
+"""The calls of a control plane that ask one thing of a runtime, by its name alone."""
 
 
 @frozen

@@ -9,10 +9,11 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from meerkat import RunContext, RunOutput, StagedInput, WakeReason
+from meerkat import LogicalRuntimeId, RunContext, RunOutput, StagedInput, WakeReason
 from meerkat.errors import PolicyRefused
 from meerkat.inputs import Input
 from meerkat.policy import DEFAULT_POLICY, ConsumePoint, PolicyDecision, RoutingDisposition
+from meerkat.store import MemoryStore, RuntimeRow
 from meerkat.testing import RuntimeStateMachine
 
 pytestmark = pytest.mark.usefixtures("no_news")
@@ -134,3 +135,13 @@ def test_a_policy_that_no_runtime_can_follow_is_told_why(changed: Any, told: str
 
     with pytest.raises(PolicyRefused, match=told):
         run(policy=Policy())
+
+
+def test_a_pause_that_a_crash_ends_is_found() -> None:
+    class Forgets(MemoryStore):
+        def load_runtime(self, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
+            row = super().load_runtime(runtime_id)
+            return None if row is None else evolve(row, paused=False)
+
+    with pytest.raises(AssertionError, match="the model expects"):
+        run(make_store=lambda _: Forgets())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -132,6 +133,17 @@ def test_every_command_is_drawn() -> None:
     seen = drawn(commands(offered=HELLO), lambda asked: frozenset(e.call for e in asked), 100)
     wanted = {*BARE_CALLS, "ingest", "publish_event", "set_silent_intents"}
     assert frozenset().union(*seen) == wanted
+
+
+def test_every_call_that_asks_one_thing_by_name_alone_is_a_command() -> None:
+    by_name = {
+        name
+        for name, call in vars(ControlPlane).items()
+        if not name.startswith("_")
+        and inspect.isfunction(call)
+        and inspect.signature(call).parameters.keys() == {"self", "runtime_id", "timeout"}
+    }
+    assert by_name - {"watch"} == set(BARE_CALLS)  # what a watch gives has to be closed
 
 
 @given(envelopes(st.just("agent-7")))
