@@ -36,6 +36,7 @@ class Seat:
         "_has_slot",
         "_id",
         "_in_a_row",
+        "_is_coroutine",
         "_run",
         "_steered",
         "_system",
@@ -52,6 +53,7 @@ class Seat:
         self._tell = tell
         self._run: RunBase | None = None
         self.executor: Executor | None = None  # who was called for the last run
+        self._is_coroutine = False  # and is it a coroutine function? Asked of each once
         self.interrupted = False  # was that run?
         self._fenced: RunBase | None = None
         self._has_slot = False
@@ -102,6 +104,8 @@ class Seat:
     def begin(self, effect: StartRun, head: RuntimeHead, executor: Executor | None) -> None:
         """Call the executor; RunEnded says how it went."""
         run_id, system = effect.run.run_id, self._system
+        if executor is not self.executor:
+            self._is_coroutine = executor is not None and is_coroutine(executor)
         self._run, self.executor, self.interrupted = None, executor, False
         if executor is None:
             self._tell(m.RunEnded(run_id, Stopped()))
@@ -129,7 +133,7 @@ class Seat:
             "conversation": self._conversation,
             "link": link,
         }
-        return CoroutineRun(self._system.loop, **parts) if is_coroutine(executor) else Run(**parts)
+        return CoroutineRun(self._system.loop, **parts) if self._is_coroutine else Run(**parts)
 
     def ended(self, message: m.RunEnded) -> None:
         """Take over what the run made of the conversation; make room for others in time."""

@@ -140,6 +140,11 @@ class Ledger:
         """How many inputs wait in a lane."""
         return len(self._lanes.get(lane, ()))
 
+    @property
+    def has_waiting(self) -> bool:
+        """Does anything wait, in whichever lane?"""
+        return any(self._lanes.values())
+
     def replaceable(
         self, lane: Lane, kind: InputKind, key: SupersessionKey
     ) -> tuple[InputState, ...]:

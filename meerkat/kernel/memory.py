@@ -123,7 +123,7 @@ class RuntimeMemory:
     @property
     def has_waiting(self) -> bool:
         """Does anything wait in a lane, held or not?"""
-        return any(self.ledger.waiting_count(lane) for lane in Lane)
+        return self.ledger.has_waiting
 
     @property
     def runnable(self) -> bool:

@@ -252,10 +252,9 @@ def _ended(
     memory: RuntimeMemory, run: RunInHand, returned: Iterable[InputState] = ()
 ) -> RuntimeHead:
     """The head after a run: awake for as long as anything waits, in a held lane too."""
-    waiting = any(memory.ledger.waiting_count(lane) for lane in Lane)
     back = any(not state.is_terminal for state in returned)
     phase = memory.head.phase.end_run(run.run_id)
-    return evolve(memory.head, phase=phase, run=None, awake=waiting or back)
+    return evolve(memory.head, phase=phase, run=None, awake=memory.has_waiting or back)
 
 
 def _over(
