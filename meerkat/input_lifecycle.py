@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
+from meerkat.copies import changed
 from meerkat.errors import InvalidInputTransition
 from meerkat.identifiers import CorrelationId, IdempotencyKey, InputId, RunId
 from meerkat.inputs import Durability, Input
@@ -225,7 +226,7 @@ def _steps(
         phase = after
     if phase in TERMINAL:
         changes["input"] = None
-    return evolve(state, phase=phase, history=tuple(history), updated_at=now, **changes)
+    return changed(state, phase=phase, history=tuple(history), updated_at=now, **changes)
 
 
 def _refuse(state: InputState, step: InputStep, reason: str) -> InvalidInputTransition:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from attrs import evolve
-
 from meerkat import input_lifecycle as lifecycle
 from meerkat.admission import reject_reason
+from meerkat.copies import changed
 from meerkat.errors import Overloaded, RuntimeDestroyed, RuntimeNotReady
 from meerkat.events import EventCode, InputLifecycleEvent
 from meerkat.identifiers import InputId
@@ -107,7 +106,7 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
         state = lifecycle.queue_accepted(accepted, now, policy=decision, sequence=sequence)
         replaced, signal = _replaced(memory, offered, decision), decision.signal
         end = EventCode.INPUT_QUEUED
-        head = evolve(
+        head = changed(
             head,
             next_admission_sequence=sequence + 1,
             awake=head.awake or signal.should_wake,

@@ -9,6 +9,7 @@ from typing import Final
 from attrs import evolve
 
 from meerkat import input_lifecycle as lifecycle
+from meerkat.copies import changed
 from meerkat.errors import RunRefused
 from meerkat.events import EventCode, RunLifecycleEvent
 from meerkat.identifiers import RunId
@@ -65,7 +66,7 @@ def stage(memory: RuntimeMemory, command: StageRun, now: datetime) -> Transition
     )
     primitive = staged_input(boundary, [each.input for each in batch if each.input is not None])
     return Transition(
-        head=evolve(head, phase=phase, run=run),
+        head=changed(head, phase=phase, run=run),
         states=tuple(states),
         told=(run_begun(run.run_id, head.phase.state, states),),
         effects=(StartRun(run, primitive),),
@@ -254,7 +255,7 @@ def _ended(
     """The head after a run: awake for as long as anything waits, in a held lane too."""
     back = any(not state.is_terminal for state in returned)
     phase = memory.head.phase.end_run(run.run_id)
-    return evolve(memory.head, phase=phase, run=None, awake=memory.has_waiting or back)
+    return changed(memory.head, phase=phase, run=None, awake=memory.has_waiting or back)
 
 
 def _over(
