@@ -161,7 +161,7 @@ def _end(system: System, report: ShutdownReport) -> ShutdownReport:
     """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
     answers = system.journal.stop(_patience_s(system))
     answers = system.pruner.stop(_patience_s(system)) and answers
-    system.timers.stop(system.grace_s)
+    system.timers.stop(_patience_s(system))
     answers = system.pool.stop(_patience_s(system)) and answers
     system.threads.stop()
     system.closing.set()
