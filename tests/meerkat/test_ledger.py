@@ -16,6 +16,7 @@ from builders import (
 
 from meerkat import IdempotencyKey, InputId, InputPhase, PersistentRuntimeDriver, RunId
 from meerkat import input_lifecycle as lifecycle
+from meerkat.inputs import Input
 from meerkat.ledger import Ledger
 from meerkat.policy import Lane
 from meerkat.store import MemoryStore
@@ -89,6 +90,18 @@ def test_lanes_follow_the_phase() -> None:
     ledger.put(back)
     assert list(ledger.waiting(Lane.QUEUE)) == [back]
     assert ledger.waiting_count(Lane.STEER) == 1
+
+
+@pytest.mark.parametrize("offered", [prompt(), progress()])
+def test_something_waits_until_the_last_of_it_is_in_hand_whichever_lane_it_is_in(
+    offered: Input,
+) -> None:
+    assert not holding().has_waiting
+    queued = state_in(InputPhase.QUEUED, offered)
+    ledger = holding(queued)
+    assert ledger.has_waiting
+    ledger.put(lifecycle.stage_for_run(queued, START, run_id=RunId(uuid_of(1))))
+    assert not ledger.has_waiting
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
