@@ -16,10 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from actors.ground import ground_here
+
 RELEASE = os.environ.get("MEERKAT_RELIABILITY") == "release"
 """The sizes before a release; else those of every commit."""
 
 _COUNTED = re.compile(r"(?P<what>.*\S) (?P<count>\d[\d,_]*)")
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays_in_a_simulation() -> Iterator[None]:
+    """The next test of this process would wait for a clock that stands still."""
+    yield
+    assert ground_here() is None
 
 
 @pytest.fixture

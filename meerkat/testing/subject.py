@@ -54,8 +54,12 @@ class Subject:
         self.sim = Simulation(seed, store=FaultyStore(store, plan=self._plan, calls=COMMITS))
         self.sim.__enter__()
         self.plane: ControlPlane
-        self._open()
-        self.control("register")
+        try:
+            self._open()
+            self.control("register")
+        except BaseException:
+            self.close()  # nobody else can: this thread would stay in the simulation
+            raise
 
     def _open(self) -> None:
         self.puppet = Puppet() if self._make_executor is None else None

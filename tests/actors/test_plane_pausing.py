@@ -15,8 +15,8 @@ from plane_builders import (
 )
 
 from actors import ControlPlane
-from meerkat import EphemeralRuntimeDriver, RunId, RuntimeState
-from meerkat.errors import InvalidState, RunRefused, RuntimeDestroyed
+from meerkat import RuntimeState
+from meerkat.errors import InvalidState
 
 
 def paused(open_plane: OpenPlane, agent: Agent) -> ControlPlane:
@@ -119,17 +119,3 @@ def test_twice_is_once_and_a_destroyed_runtime_has_neither(open_plane: OpenPlane
         with pytest.raises(InvalidState) as refused:
             call("a")
         assert refused.value.state is RuntimeState.DESTROYED
-
-
-def test_a_driver_alone_starts_no_run() -> None:
-    driver = EphemeralRuntimeDriver("a")
-    driver.attach_executor()
-    driver.accept_input(prompt())
-    driver.pause()
-    with pytest.raises(RunRefused, match="paused"):
-        driver.start_run(RunId.new())
-    driver.resume()
-    assert driver.start_run(RunId.new()).text == "hello"
-    driver.destroy()
-    with pytest.raises(RuntimeDestroyed):
-        driver.pause()

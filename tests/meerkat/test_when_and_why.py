@@ -18,7 +18,17 @@ from builders import (
     uuid_of,
 )
 
-from meerkat import Input, InputPhase, InputState, RunId, RunOutput, RuntimeEpochId, kernel
+from meerkat import (
+    Accepted,
+    Input,
+    InputPhase,
+    InputState,
+    RunId,
+    RunOutput,
+    RuntimeEpochId,
+    SessionId,
+    kernel,
+)
 from meerkat.events import InputLifecycleEvent, RunLifecycleEvent, RuntimeStateChange
 from meerkat.identifiers import CorrelationId
 
@@ -189,3 +199,38 @@ def test_a_run_s_progress_is_told_on_account_of_its_first_input(runtime: Runtime
     (emit,) = effects_of(runtime.do(kernel.ReportProgress(run, "half way")), kernel.Emit)
     assert emit.event == RunLifecycleEvent(emit.event.code, run, "half way")
     assert (emit.cause, emit.correlation_id) == (first, FIRST)
+
+
+def test_a_refusal_and_a_second_offer_say_which_and_why(runtime: Runtime) -> None:
+    first = prompt(idempotency_key="k")
+    runtime.admit(first)
+    again = prompt(idempotency_key="k")
+    (told,) = runtime.do(kernel.AcceptInput(again, b"")).told
+    assert isinstance(told, kernel.Emit)
+    event = told.event
+    assert isinstance(event, InputLifecycleEvent)
+    assert (event.code.value, event.input_id) == ("input.deduplicated", again.id)
+    assert event.related_input_id == first.id
+    wrong = progress(handling_mode="queue")
+    (told,) = runtime.do(kernel.AcceptInput(wrong, b"")).told
+    assert isinstance(told, kernel.Emit)
+    assert isinstance(told.event, InputLifecycleEvent)
+    assert (told.event.code.value, told.event.input_id) == ("input.rejected", wrong.id)
+    assert told.event.reason
+
+
+def test_an_answer_says_what_was_decided_and_when(runtime: Runtime) -> None:
+    for offered in (prompt(), operation()):
+        accepted = runtime.offer(offered)
+        assert isinstance(accepted, Accepted)
+        assert accepted.policy == accepted.state.policy
+        assert accepted.state.policy is not None
+        assert accepted.state.created_at == accepted.state.history[0].timestamp
+
+
+def test_registering_again_keeps_the_session(runtime: Runtime) -> None:
+    session = runtime.memory.head.session_id
+    assert session is not None
+    runtime.do(kernel.Unregister())
+    runtime.do(kernel.Register(SessionId.new(), RuntimeEpochId.new()))
+    assert runtime.memory.head.session_id == session
