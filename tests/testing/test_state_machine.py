@@ -29,12 +29,16 @@ SOME = settings(
 )
 
 
-def run(**plugged: Any) -> None:
-    run_state_machine_as_test(type("HostsMachine", (RuntimeStateMachine,), plugged), settings=SOME)
+MANY = settings(SOME, max_examples=500)
+"""What is wrong is found by some of these for certain; the first one ends it."""
 
 
-def with_executor(executor: Any, **plugged: Any) -> None:
-    run(make_executor=lambda _: executor, **plugged)
+def run(some: settings = SOME, **plugged: Any) -> None:
+    run_state_machine_as_test(type("HostsMachine", (RuntimeStateMachine,), plugged), settings=some)
+
+
+def with_executor(executor: Any, some: settings = SOME, **plugged: Any) -> None:
+    run(some, make_executor=lambda _: executor, **plugged)
 
 
 # --- right ------------------------------------------------------------------------------
@@ -96,12 +100,12 @@ def test_any_other_error_is_told_as_the_executors() -> None:
         return RunOutput()
 
     with pytest.raises(AssertionError, match=r"your executor, in run .* may not raise TypeError"):
-        with_executor(takes_too_few, may_raise=(TimeoutError,))
+        with_executor(takes_too_few, MANY, may_raise=(TimeoutError,))
 
 
 def test_what_is_no_output_is_told_as_the_executors() -> None:
     with pytest.raises(AssertionError, match=r"your executor, .* gave dict, where RunOutput"):
-        with_executor(lambda _context, _staged: {"reply": "hello"})
+        with_executor(lambda _context, _staged: {"reply": "hello"}, MANY)
 
 
 def test_an_executor_that_ignores_what_wakes_it_is_found() -> None:
@@ -110,7 +114,7 @@ def test_an_executor_that_ignores_what_wakes_it_is_found() -> None:
             context.wait(1)
 
     with pytest.raises(AssertionError, match=r"your executor, .* in a row, and it waits again"):
-        with_executor(goes_on)
+        with_executor(goes_on, MANY)
 
 
 def test_a_coroutine_executor_is_refused() -> None:
@@ -131,10 +135,11 @@ def test_a_coroutine_executor_is_refused() -> None:
 def test_a_policy_that_no_runtime_can_follow_is_told_why(changed: Any, told: str) -> None:
     class Policy:
         def resolve(self, offered: Input, *, running: bool) -> PolicyDecision:
-            return evolve(DEFAULT_POLICY.resolve(offered, running=running), **changed)
+            decision = DEFAULT_POLICY.resolve(offered, running=running)
+            return decision if decision.lane is None else evolve(decision, **changed)
 
     with pytest.raises(PolicyRefused, match=told):
-        run(policy=Policy())
+        run(MANY, policy=Policy())
 
 
 def test_a_pause_that_a_crash_ends_is_found() -> None:
@@ -144,4 +149,4 @@ def test_a_pause_that_a_crash_ends_is_found() -> None:
             return None if row is None else evolve(row, paused=False)
 
     with pytest.raises(AssertionError, match="the model expects"):
-        run(make_store=lambda _: Forgets())
+        run(MANY, make_store=lambda _: Forgets())
