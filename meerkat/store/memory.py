@@ -20,20 +20,16 @@ from meerkat.conversation import (
     SessionSnapshot,
 )
 from meerkat.errors import Fenced, StoreError
-from meerkat.identifiers import (
-    IdempotencyKey,
-    InputId,
-    LogicalRuntimeId,
-    RunId,
-)
+from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState, contradiction
 from meerkat.limits import Retention
-from meerkat.ops_snapshot import OpsSnapshot
+from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import at_fork
 from meerkat.store.memory_listing import summaries
 from meerkat.store.memory_prune import Arrivals, prune_inputs, prune_operations
+from meerkat.store.ownership import StoreInUse
 from meerkat.store.protocol import (
     EVERY_STATE,
     Batch,
@@ -73,7 +69,7 @@ class MemoryStore:
         """Become the one owner; StoreError when this object is owned already."""
         with self._lock:
             if self._owned:
-                raise StoreError("this MemoryStore is owned by another control plane")
+                raise StoreInUse("this MemoryStore is owned by another control plane")
             self._owned = True
 
     def close(self) -> None:
@@ -140,7 +136,7 @@ class MemoryStore:
         state = row.state
         if row.payload is not None and state.input_id not in shelf.inputs:
             self._whole.add(runtime_id, state.input_id)
-            shelf.whole.add(state.input_id)
+            shelf.payloads[state.input_id] = row.payload
         shelf.inputs[state.input_id] = state
         if state.idempotency_key is not None:
             shelf.keys[state.idempotency_key] = state.input_id
@@ -273,6 +269,33 @@ class MemoryStore:
         """The inputs that have not ended, in order of admission, a page at a time."""
         return _page_behind(self.load_active_inputs(runtime_id), after, limit)
 
+    def page_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputRow]:
+        """All inputs as they are stored, in the order in which they came."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id, Shelf())
+            page = _page_behind(list(shelf.inputs.values()), after, limit)
+            rows = [InputRow(each, shelf.payloads.get(each.input_id)) for each in page.items]
+        return Page(tuple(rows), page.next)
+
+    def page_operations(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[OperationRow]:
+        """The ended operations of every epoch, by epoch and by their place in its feed."""
+        with self._lock:
+            rows = list(self._shelves.get(runtime_id, Shelf()).operations.values())
+        rows.sort(key=_operation_place)
+        return _page(rows, [_operation_place(each) for each in rows], after, limit)
+
+    def erase(self, runtime_id: LogicalRuntimeId, *, limit: int = 1000) -> bool:  # noqa: ARG002
+        """Remove a runtime with all that belongs to it, in one step."""
+        with self._lock:
+            self._shelves.pop(runtime_id, None)
+            self._with_work.discard(runtime_id)
+            self._whole.forget(runtime_id)
+        return True
+
     def page_terminal_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
@@ -282,6 +305,27 @@ class MemoryStore:
             states = sorted(shelf.inputs.values(), key=_listed_under)
             finished = [state for state in states if state.input_id not in shelf.active]
         return _page_behind(finished, after, limit)
+
+    def page_abandoned_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The inputs that were given up, in the order in which they came."""
+        with self._lock:
+            shelf = self._shelves.get(runtime_id, Shelf())
+            found = [
+                state
+                for state in shelf.inputs.values()
+                if state.phase is InputPhase.ABANDONED and state.input_id not in shelf.active
+            ]
+        return _page_behind(found, after, limit)
+
+    def load_payloads(
+        self, runtime_id: LogicalRuntimeId, input_ids: Sequence[InputId]
+    ) -> dict[InputId, bytes]:
+        """What these inputs say, of those whose payload is kept."""
+        with self._lock:
+            payloads = self._shelves.get(runtime_id, Shelf()).payloads
+            return {each: payloads[each] for each in input_ids if each in payloads}
 
     def page_receipts(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
@@ -351,6 +395,10 @@ def _follows(log: MessageLog | None, changes: Sequence[SessionChange]) -> bool:
 def receipt_place(receipt: RunBoundaryReceipt) -> str:
     """Where a receipt stands in a listing: its run id, then its sequence in 20 digits."""
     return f"{receipt.run_id}/{receipt.sequence:020d}"
+
+
+def _operation_place(row: OperationRow) -> str:
+    return f"{row.epoch_id}/{row.seq:020d}"
 
 
 def _page_behind(states: list[InputState], after: str | None, limit: int) -> Page[InputState]:

@@ -32,6 +32,11 @@ class Arrivals:
         for each in islice(places, bisect_right(places, place), None):
             yield each, *self._inputs[each]
 
+    def forget(self, runtime_id: LogicalRuntimeId) -> None:
+        """None of a runtime's is there any more."""
+        for place in [place for place, each in self._inputs.items() if each[0] == runtime_id]:
+            del self._inputs[place]
+
     def pop(self, place: int) -> tuple[LogicalRuntimeId, InputId]:
         """One is whole no more."""
         return self._inputs.pop(place)
@@ -51,7 +56,7 @@ def prune_inputs(
         runtime_id, input_id = whole.pop(each.place)
         shelf = shelves[runtime_id]
         shelf.inputs[input_id] = slim(shelf.inputs[input_id])
-        shelf.whole.discard(input_id)
+        shelf.payloads.pop(input_id, None)
         if each.run_id is not None:
             named.add((runtime_id, each.run_id))
     receipts = sum(_forget(shelves[runtime_id], run_id) for runtime_id, run_id in named)
@@ -88,7 +93,7 @@ def _forget(shelf: Shelf, run_id: str) -> int:
     """Drop the receipts of a run, unless one of its contributors is whole, or has not ended."""
     keys = [key for key in shelf.receipts if str(key[0]) == run_id]
     named = {each for key in keys for each in shelf.receipts[key].contributing_input_ids}
-    if any(each in shelf.whole or each in shelf.active for each in named):
+    if any(each in shelf.payloads or each in shelf.active for each in named):
         return 0
     for key in keys:
         del shelf.receipts[key]

@@ -9,9 +9,11 @@ and closing any handle on it would drop SQLite's locks.
 from __future__ import annotations
 
 import os
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from meerkat.errors import StoreError
@@ -35,7 +37,7 @@ class OwnerLock:
     """The ownership of one database file. Not thread-safe; its store's lock guards it."""
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + "-owner")
+        self._path = _path(database)
         self._database = database
         self._file: FileIO | None = None
         _locks.add(self)
@@ -69,15 +71,24 @@ class OwnerLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = file.read(_OWNER_BYTES_MAX).decode(errors="replace").strip()
+            present = file.read(_OWNER_BYTES_MAX).decode(errors="replace").strip()
             raise StoreInUse(
-                f"{self._database} is in use by {owner or 'another process'}"
+                f"{self._database} is in use by {present or 'another process'}"
             ) from None
         os.ftruncate(file.fileno(), 0)
-        os.pwrite(file.fileno(), _owner_text().encode(errors="replace")[:_OWNER_BYTES_MAX], 0)
+        os.pwrite(
+            file.fileno(), f"{this_process()}\n".encode(errors="replace")[:_OWNER_BYTES_MAX], 0
+        )
 
     def release(self) -> None:
-        """Let go. Idempotent."""
+        """Let go, and say so. Idempotent."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk, say: only the lock counts
+                os.ftruncate(self._file.fileno(), 0)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file: all that a forked child may do, whose parent goes on. Idempotent."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -87,8 +98,44 @@ def _open_private(path: str, _flags: int) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def _owner_text() -> str:
-    return f"process {os.getpid()} ({_program()})\n"
+def _path(database: Path) -> Path:
+    return database.with_name(database.name + "-owner")
+
+
+def said_owner(database: Path) -> str | None:
+    """Who says to own a database, and lives; None where nobody does, or it cannot be read.
+
+    It takes no lock, and so gets in nobody's way: only ``acquire`` knows.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(_path(database), flags), "rb", buffering=0) as file:
+            text = file.read(_OWNER_BYTES_MAX).decode(errors="replace").strip()
+    except OSError:
+        return None
+    named = _NAMED.match(text)
+    return text if named is not None and is_alive(int(named[1])) else None
+
+
+_NAMED: Final = re.compile(r"process ([0-9]+) ")
+
+
+def is_alive(pid: int) -> bool:
+    """Is there such a process? It may be another one of the same number."""
+    if pid <= 0:  # those are groups
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it lives, as another user
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def this_process() -> str:
+    """What an owner is called where another is refused."""
+    return f"process {os.getpid()} ({_program()})"
 
 
 def _program() -> str:
@@ -105,7 +152,7 @@ _locks: WeakSet[OwnerLock] = WeakSet()
 def _let_go() -> None:
     """A forked child shares its parent's locks, and would hold them beyond its end."""
     for lock in list(_locks):
-        lock.release()
+        lock.let_go()
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Final, Generic, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from attrs import field, frozen
 
@@ -273,6 +273,24 @@ class RuntimeStore(Protocol):
         """Finished inputs for inspection, in a stable order."""
         ...
 
+    def page_abandoned_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The inputs that were given up, in the order in which they came; ``after`` as above.
+
+        It costs what was given up, however much else has ended.
+        """
+        ...
+
+    def load_payloads(
+        self, runtime_id: LogicalRuntimeId, input_ids: Sequence[InputId]
+    ) -> dict[InputId, bytes]:
+        """What these inputs say, as it was committed, finished or not.
+
+        Those that are not stored, and those whose payload was let go, are left out.
+        """
+        ...
+
     def page_receipts(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[RunBoundaryReceipt]:
@@ -297,3 +315,16 @@ class RuntimeStore(Protocol):
         an input that has not ended, and a run that it, or ``spared``, names.
         """
         ...
+
+
+def does_all_of(protocol: type[object], value: object) -> bool:
+    """Has ``value`` every call of a protocol, those that it passes on included?
+
+    ``isinstance`` does not see those from Python 3.12 on.
+    """
+    return all(hasattr(value, name) for name in vars(protocol) if not name.startswith("_"))
+
+
+def is_store(value: object) -> TypeGuard[RuntimeStore]:
+    """Is it a store, or put around one?"""
+    return does_all_of(RuntimeStore, value)

@@ -88,7 +88,7 @@ def runtime_of(columns: Sequence[Any]) -> RuntimeRow:
             cursors=_cursors(cursors),
             feed_watermark=unsigned(watermark),
             live_operations=unsigned(live),
-            set_aside=set_aside,
+            set_aside=set_aside.decode() if isinstance(set_aside, bytes) else set_aside,
             paused=bool((0, 1).index(paused)),
         )
     except (ValueError, TypeError) as error:
@@ -203,6 +203,19 @@ def operation_columns(runtime_id: LogicalRuntimeId, row: OperationRow) -> Column
         str(row.record.operation_id),
         to_json(row.record).decode(),
     )
+
+
+def operation_of(columns: Sequence[Any]) -> OperationRow:
+    """Read (epoch_id, seq, record) of a row of ``operations``."""
+    epoch_id, seq, record = columns
+    try:
+        return OperationRow(
+            epoch_id=RuntimeEpochId.parse(epoch_id),
+            seq=unsigned(seq),
+            record=from_json(OperationRecord, record),
+        )
+    except (ValueError, TypeError) as error:
+        raise RecoveryCorruption(f"operation {epoch_id!r:.60}/{unsigned(seq)}: {error}") from error
 
 
 def begun_columns(runtime: RuntimeRow, begun: Sequence[OperationRecord]) -> list[Columns]:

@@ -189,6 +189,12 @@ _SET_ASIDE_COLUMN = "ALTER TABLE runtimes ADD COLUMN set_aside TEXT"
 
 _PAUSED_COLUMN = "ALTER TABLE runtimes ADD COLUMN paused INTEGER NOT NULL DEFAULT 0"
 
+_INPUTS_ABANDONED = """
+CREATE INDEX inputs_abandoned ON inputs (runtime_id) WHERE outcome = 'abandoned'
+"""
+# Those of a runtime lie in the order of arrival, as the rowid is behind the runtime. From this
+# schema on an input may name what brought it about, which earlier code refuses to read.
+
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         _RUNTIMES,
@@ -221,6 +227,7 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     ),
     4: (_SET_ASIDE_COLUMN,),
     5: (_PAUSED_COLUMN,),
+    6: (_INPUTS_ABANDONED,),
 }
 """version → the statements that lead to it from the version before."""
 

@@ -25,8 +25,8 @@ class Shelf:
     operations: dict[tuple[RuntimeEpochId, OperationId], OperationRow] = field(factory=dict)
     begun: dict[tuple[RuntimeEpochId, OperationId], OperationRecord] = field(factory=dict)
     active: dict[InputId, None] = field(factory=dict)
-    whole: set[InputId] = field(factory=set)
-    """Inputs that came with a payload, and have not been cut down."""
+    payloads: dict[InputId, bytes] = field(factory=dict)
+    """What inputs say: those that came with a payload, and have not been cut down."""
 
     @property
     def has_work(self) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from meerkat.completion_feed import FEED_MAX
 from meerkat.conversation import SessionSnapshot
@@ -20,33 +20,17 @@ from meerkat.errors import CommitUnknown, StoreError
 from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import IdempotencyKey, InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputPhase, InputState
-from meerkat.limits import JSON_INT_MAX, Retention
+from meerkat.limits import Retention
 from meerkat.ops_snapshot import OpsSnapshot
-from meerkat.receipts import RunBoundaryReceipt
-from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import at_fork
+from meerkat.store.encoding import Encoded, encode
+from meerkat.store.erasing import IN_SQLITE, erased
 from meerkat.store.ownership import OwnerLock
-from meerkat.store.protocol import (
-    EVERY_STATE,
-    Batch,
-    InputRow,
-    Order,
-    Page,
-    Pruned,
-    RuntimeRow,
-    RuntimeSummary,
-)
+from meerkat.store.protocol import Batch, InputRow, Page, Pruned
+from meerkat.store.pruning import look
 from meerkat.store.retention import Asked
-from meerkat.store.rows import (
-    input_columns,
-    input_of,
-    messages_of,
-    ops_snapshot_of,
-    receipt_of,
-    runtime_id_of,
-    runtime_of,
-    signed,
-)
+from meerkat.store.rows import input_columns, input_of, messages_of, ops_snapshot_of, runtime_id_of
+from meerkat.store.sql_reads import Listings, ReadStatements, SqlReads
 from meerkat.store.sqlite_file import (
     BINDING_ERRORS,
     Connect,
@@ -55,51 +39,88 @@ from meerkat.store.sqlite_file import (
     open_writer,
     said,
 )
-from meerkat.store.sqlite_listing import RUNTIME, active_input_rows, summaries
-from meerkat.store.sqlite_prune import look, write
+from meerkat.store.sqlite_listing import (
+    RUNTIME,
+    abandoned_input_rows,
+    active_input_rows,
+    arrived_input_rows,
+    latest_input_rows,
+    newest_input_rows,
+    summaries,
+)
+from meerkat.store.sqlite_prune import SqliteFinder, write
 from meerkat.store.sqlite_readers import (
     INPUT,
     Readers,
     known_input_rows,
     operation_rows,
+    payload_rows,
     session_rows,
     terminal_input_rows,
 )
-from meerkat.store.sqlite_write import (
-    THE_BATCHS_FAULT,
-    Encoded,
-    Refused,
-    encode,
-    offer_rows,
-    write_group,
-    write_one,
-)
+from meerkat.store.sqlite_tally import tally_of
+from meerkat.store.sqlite_write import THE_BATCHS_FAULT, Refused, offer_rows, write_group, write_one
+from meerkat.store.tally import NOTHING, Tally
+
+T = TypeVar("T")
 
 _RUNTIME: Final = f"SELECT {RUNTIME} FROM runtimes"
-_WITH_WORK: Final = (
-    "SELECT runtime_id FROM runtimes WHERE registered AND runtime_id IN ("
-    "SELECT DISTINCT runtime_id FROM inputs WHERE outcome IS NULL "
-    "UNION ALL SELECT runtime_id FROM runtimes WHERE has_news <> 0) ORDER BY runtime_id"
-)
-# IN, and not OR: each part is found through its partial index, whatever else is known.
 _RECEIPT: Final = (
     "SELECT run_id, sequence, boundary, CAST(contributing_input_ids AS BLOB), "
     "conversation_digest, message_count FROM receipts WHERE runtime_id = ?"
 )
 # JSON is read as bytes: text that is not UTF-8 is then the row's fault, not the file's.
 
+_READS: Final = ReadStatements(
+    runtime=f"{_RUNTIME} WHERE runtime_id = ?",
+    runtimes=f"{_RUNTIME} WHERE runtime_id > ? ORDER BY runtime_id LIMIT ?",
+    # IN, and not OR: each part is found through its partial index, whatever else is known.
+    with_work=(
+        "SELECT runtime_id FROM runtimes WHERE registered AND runtime_id IN ("
+        "SELECT DISTINCT runtime_id FROM inputs WHERE outcome IS NULL "
+        "UNION ALL SELECT runtime_id FROM runtimes WHERE has_news <> 0) ORDER BY runtime_id"
+    ),
+    active_inputs=(
+        f"{INPUT} AND outcome IS NULL ORDER BY admission_sequence IS NULL, "
+        "admission_sequence < 0, admission_sequence, rowid"
+    ),
+    input=f"{INPUT} AND input_id = ?",
+    input_by_key=f"{INPUT} AND idempotency_key = ?",
+    receipt=f"{_RECEIPT} AND run_id = ? AND sequence = ?",
+    receipts=(
+        f"{_RECEIPT} AND (run_id, sequence < 0, sequence) > (?, ?, ?) "
+        "ORDER BY run_id, sequence < 0, sequence LIMIT ?"
+    ),
+    operations=(
+        "SELECT epoch_id, seq, CAST(record AS BLOB) FROM operations WHERE runtime_id = ? "
+        "AND (epoch_id, seq < 0, seq) > (?, ?, ?) ORDER BY epoch_id, seq < 0, seq LIMIT ?"
+    ),
+    before_all=("", False, 0),
+)
+
+_LISTINGS: Final = Listings(
+    summaries=summaries,
+    active_inputs=active_input_rows,
+    terminal_inputs=terminal_input_rows,
+    abandoned_inputs=abandoned_input_rows,
+    arrived_inputs=arrived_input_rows,
+)
+
 
 _INHERITED: Final[list[Any]] = []
 """Connections that a fork has carried over: never used, never closed."""
 
 
-class SqliteStore:
+class SqliteStore(SqlReads):
     """A RuntimeStore in one SQLite file. Thread-safe.
 
     The file is created on the first write, for its owner alone. ``synchronous`` is FULL or
     EXTRA; ``connect`` puts another SQLite binding in the place of ``sqlite3.connect``.
     Everything that goes wrong is a StoreError that names the file.
     """
+
+    _reads = _READS
+    _listings = _LISTINGS
 
     def __init__(
         self,
@@ -242,7 +263,7 @@ class SqliteStore:
                 raise
             except sqlite3.Error as error:
                 self._roll_back(writer)
-                raise StoreError(f"{self.path}: {error}") from error
+                raise StoreError(f"{self.path}: {said(error)}") from error
             except BaseException:
                 self._roll_back(writer)
                 raise
@@ -266,43 +287,11 @@ class SqliteStore:
 
     # --- reading ------------------------------------------------------------------------
 
-    def load_runtime(self, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
-        """The runtime's row, or None."""
-        rows = self._readers.rows(f"{_RUNTIME} WHERE runtime_id = ?", runtime_id.value)
-        return runtime_of(rows[0]) if rows else None
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        return self._readers.rows(statement, *values)
 
-    def list_runtimes(self, *, after: str | None = None, limit: int = 1000) -> Page[RuntimeRow]:
-        """The runtimes by id, a page at a time."""
-        statement = f"{_RUNTIME} WHERE runtime_id > ? ORDER BY runtime_id LIMIT ?"
-        rows = self._readers.rows(statement, after or "", limit + 1)
-        items = tuple(runtime_of(row) for row in rows[:limit])
-        return Page(items, rows[limit - 1][0] if len(rows) > limit else None)
-
-    def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """The registered runtimes with non-terminal inputs or news, by id."""
-        return [runtime_id_of(text) for (text,) in self._readers.rows(_WITH_WORK)]
-
-    def load_active_inputs(self, runtime_id: LogicalRuntimeId) -> list[InputState]:
-        """The non-terminal inputs in order of admission, those without a number last."""
-        statement = (
-            f"{INPUT} AND outcome IS NULL ORDER BY admission_sequence IS NULL, "
-            "admission_sequence < 0, admission_sequence, rowid"
-        )
-        return [input_of(row) for row in self._readers.rows(statement, runtime_id.value)]
-
-    def load_input(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> InputState | None:
-        """One input, finished or not."""
-        statement = f"{INPUT} AND input_id = ?"
-        rows = self._readers.rows(statement, runtime_id.value, str(input_id))
-        return input_of(rows[0]) if rows else None
-
-    def load_input_by_key(
-        self, runtime_id: LogicalRuntimeId, key: IdempotencyKey
-    ) -> InputState | None:
-        """The one input that claimed an idempotency key."""
-        statement = f"{INPUT} AND idempotency_key = ?"
-        rows = self._readers.rows(statement, runtime_id.value, key.value)
-        return input_of(rows[0]) if rows else None
+    def _look(self, look: Callable[[Any], T]) -> T | None:
+        return self._readers.read(look)
 
     def load_known_inputs(
         self,
@@ -313,16 +302,6 @@ class SqliteStore:
         """The inputs that have one of these ids or keys, finished or not."""
         named = [str(each) for each in input_ids], [each.value for each in keys]
         return [input_of(row) for row in known_input_rows(self._readers, runtime_id.value, *named)]
-
-    def load_boundary_receipt(
-        self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
-    ) -> RunBoundaryReceipt | None:
-        """The receipt of exactly this run and sequence."""
-        if not 0 <= sequence <= JSON_INT_MAX:
-            return None
-        statement = f"{_RECEIPT} AND run_id = ? AND sequence = ?"
-        rows = self._readers.rows(statement, runtime_id.value, str(run_id), signed(sequence))
-        return receipt_of(rows[0]) if rows else None
 
     def load_session_snapshot(self, runtime_id: LogicalRuntimeId) -> SessionSnapshot | None:
         """What was committed last of the session, or None."""
@@ -343,51 +322,36 @@ class SqliteStore:
         rows, begun = stored or ([], [])
         return ops_snapshot_of(runtime, rows[::-1], begun)
 
-    def page_summaries(
-        self,
-        order: Order = Order.ID,
-        *,
-        states: Collection[RuntimeState] = EVERY_STATE,
-        after: str | None = None,
-        limit: int = 1000,
-    ) -> Page[RuntimeSummary]:
-        """The runtimes at a glance, a page at a time."""
-        page = self._readers.read(lambda reader: summaries(reader, order, states, after, limit))
-        return page or Page((), None)
-
-    def page_active_inputs(
+    def page_newest_inputs(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[InputState]:
-        """The inputs that have not ended, in order of admission, a page at a time."""
-        rows = self._readers.read(
-            lambda reader: active_input_rows(reader, runtime_id.value, after, limit + 1)
-        )
-        return _page_of_inputs(rows or [], limit)
+        """Finished inputs, those first that came last; it looks at millions a second."""
+        return self._inputs(newest_input_rows, runtime_id, after, limit)
 
-    def page_terminal_inputs(
-        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
-    ) -> Page[InputState]:
-        """Finished inputs: those without a key as they came, then the others by key."""
-        rows = self._readers.read(
-            lambda reader: terminal_input_rows(reader, runtime_id.value, after, limit + 1)
-        )
-        return _page_of_inputs(rows or [], limit)
+    def load_payloads(
+        self, runtime_id: LogicalRuntimeId, input_ids: Sequence[InputId]
+    ) -> dict[InputId, bytes]:
+        """What these inputs say, of those whose payload is kept."""
+        named = [str(each) for each in input_ids]
+        rows = payload_rows(self._readers, runtime_id.value, named)
+        return {InputId.parse(input_id): payload for input_id, payload in rows}
 
-    def page_receipts(
-        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
-    ) -> Page[RunBoundaryReceipt]:
-        """Receipts, by run id and sequence; ``after`` is ``run_id/sequence``."""
-        run_id, _, number = (after or "/0").partition("/")
-        statement = (
-            f"{_RECEIPT} AND (run_id, sequence < 0, sequence) > (?, ?, ?) "
-            "ORDER BY run_id, sequence < 0, sequence LIMIT ?"
-        )
-        last = signed(int(number))
-        place = (run_id, last < 0, last)
-        rows = self._readers.rows(statement, runtime_id.value, *place, limit + 1)
-        items = tuple(receipt_of(row) for row in rows[:limit])
-        more = len(rows) > limit
-        return Page(items, f"{items[-1].run_id}/{items[-1].sequence:020d}" if more else None)
+    def tally(self, runtime_id: LogicalRuntimeId) -> Tally:
+        """What is stored of a runtime, counted, at some hundred thousand inputs a second."""
+        counted = self._readers.read(lambda reader: tally_of(reader, runtime_id.value))
+        return counted or NOTHING
+
+    def latest_inputs(
+        self, runtime_id: LogicalRuntimeId | None = None, *, since: datetime | None, limit: int
+    ) -> list[tuple[LogicalRuntimeId, InputState]]:
+        """The inputs of a runtime, or of all, that something happened to last; the last first.
+
+        Those whose history was let go are left out. It looks at every input that is asked
+        about, at some hundred thousand a second.
+        """
+        name = None if runtime_id is None else runtime_id.value
+        rows = self._readers.read(lambda reader: latest_input_rows(reader, name, since, limit))
+        return [(runtime_id_of(name), input_of(row)) for name, *row in rows or []]
 
     def vacuum(self) -> None:
         """Write the file anew, as small as what is in it. It takes as much room again meanwhile.
@@ -401,6 +365,13 @@ class SqliteStore:
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except BINDING_ERRORS as error:
                 raise StoreError(f"{self.path}: {said(error)}") from error
+
+    def erase(self, runtime_id: LogicalRuntimeId, *, limit: int = 1000) -> bool:
+        """Remove a runtime with all that belongs to it, so many rows in one call; is it gone?"""
+        gone: bool = self._transact(
+            lambda writer: erased(writer, IN_SQLITE, runtime_id.value, limit)
+        )
+        return gone
 
     # --- retention ----------------------------------------------------------------------
 
@@ -417,7 +388,7 @@ class SqliteStore:
         with self._lock, at_fork.in_sqlite:
             self._open_writer()  # which migrates an older file
         asked = Asked(keep=keep, now=now, limit=limit, spared=spared)
-        step = self._readers.read(lambda reader: look(reader, asked, after))
+        step = self._readers.read(lambda reader: look(SqliteFinder(reader), asked, after))
         if step is None:
             return Pruned()
         if not step.writes:
@@ -428,9 +399,3 @@ class SqliteStore:
         except (Refused, *THE_BATCHS_FAULT) as error:
             raise StoreError(f"{self.path}: {error}") from error
         return pruned
-
-
-def _page_of_inputs(rows: list[Any], limit: int) -> Page[InputState]:
-    """A page of rows that are read up to one past it."""
-    items = tuple(input_of(row) for row in rows[:limit])
-    return Page(items, rows[limit - 1][0] if len(rows) > limit else None)

@@ -23,14 +23,8 @@ from meerkat.input_lifecycle import InputPhase, InputState, contradiction
 from meerkat.json_values import parse
 from meerkat.operations import OperationRecord
 from meerkat.receipts import RunBoundaryReceipt
-from meerkat.store.rows import (
-    input_of,
-    messages_of,
-    receipt_of,
-    runtime_of,
-    signed,
-)
-from meerkat.store.sqlite_file import BINDING_ERRORS, Connect, open_reader, said
+from meerkat.store.rows import input_of, messages_of, receipt_of, runtime_of, signed
+from meerkat.store.sqlite_file import BINDING_ERRORS, Connect, Damaged, NotOurs, open_reader, said
 from meerkat.store.sqlite_listing import RUNTIME
 from meerkat.words import Word
 
@@ -59,7 +53,11 @@ class Part(Word):
     """What of a database a finding is about."""
 
     FILE = "file"
-    """The file itself: who may read it, its schema, its pages, its indexes."""
+    """The file itself: its pages, its indexes."""
+    ACCESS = "access"
+    """Who may open the file."""
+    SCHEMA = "schema"
+    """Whose file it is, and of which version."""
     RUNTIME = "runtime"
     INPUT = "input"
     RECEIPT = "receipt"
@@ -80,7 +78,8 @@ class Finding:
 class Checkup:
     """The findings of one file, as an iterator, and what was looked at meanwhile.
 
-    StoreError when the file cannot be opened as one of ours. For one thread.
+    What is damaged, or not ours, is a finding; StoreError when the file cannot be opened, which
+    says nothing of what is in it. For one thread.
     """
 
     path: Path
@@ -88,11 +87,20 @@ class Checkup:
     checked: Counter[Part] = field(factory=Counter)
     schema: int | None = None
     """The version of its schema; None until that was read, and for an empty file."""
+    readable: bool = True
+    """Could it be looked into, and was it ours? Known at the end."""
 
     def __iter__(self) -> Iterator[Finding]:
         """Go through the file."""
-        opened = open_reader(self.path, self.connect)
         yield from self._of_the_mode()
+        try:
+            opened = open_reader(self.path, self.connect)
+        except (Damaged, NotOurs) as error:
+            self.readable = False
+            part = Part.FILE if isinstance(error, Damaged) else Part.SCHEMA
+            found = error.text.replace(f"{self.path} ", "it ").removeprefix(f"{self.path}: ")
+            yield Finding(part=part, found=found)
+            return
         if opened is None:
             return
         reader = opened.connection
@@ -114,7 +122,7 @@ class Checkup:
             raise StoreError(f"cannot open {self.path}: {error.strerror}") from error
         self.checked[Part.FILE] += 1
         if mode & 0o077:
-            yield Finding(part=Part.FILE, found=f"others may open it: its mode is {mode:04o}")
+            yield Finding(part=Part.ACCESS, found=f"others may open it: its mode is {mode:04o}")
 
     def _of_the_pages(self, reader: Any) -> Iterator[Finding]:
         for (line,) in reader.execute(f"PRAGMA integrity_check({LINES_MAX})").fetchall():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
@@ -52,11 +52,37 @@ _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 """What SQLite's rollback journals begin with."""
 
 
+_MODES: Final = "see who owns the file and its folder, and their modes"
+_WRITABLE: Final = f"even who reads has to be able to write to its folder: {_MODES}"
+
+_ADVICE: Final[Mapping[int, str]] = {
+    sqlite3.SQLITE_CANTOPEN: _MODES,
+    sqlite3.SQLITE_READONLY: _WRITABLE,
+    sqlite3.SQLITE_READONLY_CANTINIT: _WRITABLE,
+    sqlite3.SQLITE_READONLY_DIRECTORY: _WRITABLE,
+}
+"""What to look at where SQLite's words say neither what was refused nor to whom."""
+
+
 def said(error: Exception) -> str:
-    """What SQLite said when the binding raised one of its errors."""
+    """What SQLite said when the binding raised one of its errors, and what to look at."""
     if isinstance(error, UnicodeDecodeError):  # a damaged schema, quoted as it is
         return error.object.decode(errors="replace")
-    return str(error)
+    advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0))
+    return f"{error}; {advice}" if advice else str(error)
+
+
+class NotOurs(StoreError):
+    """The file is another application's database, or has a schema that nobody here knows."""
+
+
+class Damaged(StoreError):
+    """The file cannot be read as a database: it was cut short, written over, or never was one."""
+
+
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY: Final = 0xFF
+"""What of an extended code of SQLite's says what kind of an error it is."""
 
 
 class Synchronous(Word):
@@ -80,7 +106,7 @@ def is_there(path: Path) -> bool:
         raise StoreError(f"{path} is not a file")
     if 0 < found.st_size < _DATABASE_BYTES_MIN and not _was_cut_short(path):
         # SQLite takes a byte or two for an empty file
-        raise StoreError(f"{path}: file is not a database")
+        raise Damaged(f"{path}: file is not a database")
     return True
 
 
@@ -129,7 +155,9 @@ def open_reader(path: Path, connect: Connect) -> Reader | None:
         connection.execute("PRAGMA query_only = ON")
     except BINDING_ERRORS as error:
         connection.close()
-        raise StoreError(f"{path}: {said(error)}") from error
+        damaged = getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _DAMAGE
+        kind = Damaged if damaged else StoreError
+        raise kind(f"{path}: {said(error)}") from error
     except BaseException:
         connection.close()
         raise
@@ -201,13 +229,13 @@ def recognise(path: Path, connection: Any) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (tables or application or version):
-        raise StoreError(f"{path} is another application's database")
+        raise NotOurs(f"{path} is another application's database")
     if version > SCHEMA_VERSION:
-        raise StoreError(
+        raise NotOurs(
             f"{path} has schema {version}, from a newer meerkat; this one knows {SCHEMA_VERSION}"
         )
     if version < 0:
-        raise StoreError(f"{path} has schema {version}, which no meerkat has written")
+        raise NotOurs(f"{path} has schema {version}, which no meerkat has written")
     return int(version)
 
 

@@ -10,11 +10,9 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from meerkat.errors import RecoveryCorruption
-from meerkat.json_values import parse
 from meerkat.runtime_lifecycle import RuntimeState
+from meerkat.store.listing import place_and_name, summaries_of
 from meerkat.store.protocol import EVERY_STATE, PLACE_MAX, Order, Page, RuntimeSummary
-from meerkat.store.rows import runtime_of
 from meerkat.store.sqlite_readers import INPUT
 
 RUNTIME: Final = (
@@ -23,14 +21,13 @@ RUNTIME: Final = (
     "set_aside, paused"
 )
 # JSON is read as bytes: text that is not UTF-8 is then the row's fault, not the file's.
-_RUNTIME_COLUMNS: Final = 13
 
-_IN_STATES: Final = "(?3 IS NULL OR instr(?3, '/' || state || '/'))"
+_IN_STATES: Final = "(:states IS NULL OR instr(:states, '/' || state || '/'))"
 _ACTIVE: Final = "FROM inputs AS i WHERE i.runtime_id = runtimes.runtime_id AND i.outcome IS NULL"
 _BY_NAME: Final = (
     f"SELECT {RUNTIME}, 0 AS place, (SELECT count(*) {_ACTIVE}) AS pending, "
     f"(SELECT min(i.rowid) {_ACTIVE}) AS first FROM runtimes "
-    f"WHERE ?1 IS NOT NULL AND runtime_id > ?2 AND {_IN_STATES}"
+    f"WHERE runtime_id > :name AND {_IN_STATES}"
 )
 _WAITING: Final = (
     "(SELECT runtime_id, count(*) AS pending, min(rowid) AS first FROM inputs "
@@ -43,14 +40,14 @@ def _by_what_waits(place: str) -> str:
     return (
         f"SELECT * FROM (SELECT {RUNTIME}, {place} AS place, coalesce(pending, 0) AS pending, "
         f"first FROM runtimes LEFT JOIN {_WAITING} USING (runtime_id)) "
-        f"WHERE (place, runtime_id) > (?1, ?2) AND {_IN_STATES}"
+        f"WHERE (place, runtime_id) > (:place, :name) AND {_IN_STATES}"
     )
 
 
 def _page(listed: str) -> str:
     return (
         f"SELECT page.*, CAST(inputs.state AS BLOB) FROM ({listed} "
-        "ORDER BY place, runtime_id LIMIT ?4) AS page "
+        "ORDER BY place, runtime_id LIMIT :limit) AS page "
         "LEFT JOIN inputs ON inputs.rowid = page.first ORDER BY page.place, page.runtime_id"
     )
 
@@ -60,9 +57,7 @@ _STATEMENTS: Final[Mapping[Order, str]] = {
     Order.PENDING: _page(_by_what_waits(f"{PLACE_MAX} - coalesce(pending, 0)")),
     Order.OLDEST: _page(_by_what_waits(f"coalesce(first, {PLACE_MAX})")),
 }
-_BEFORE_ALL: Final = -1
-
-_ADMITTED: Final = "admission_sequence IS NULL, admission_sequence < 0, admission_sequence, rowid"
+ADMITTED: Final = "admission_sequence IS NULL, admission_sequence < 0, admission_sequence, rowid"
 
 
 def summaries(
@@ -70,49 +65,41 @@ def summaries(
 ) -> Page[RuntimeSummary]:
     """A page of runtimes; ``after`` is ``place/name`` of the last one before it."""
     named = None if states == EVERY_STATE else f"/{'/'.join(state.value for state in states)}/"
-    rows = reader.execute(_STATEMENTS[order], (*_place(after), named, limit + 1)).fetchall()
-    items = tuple(map(_summary, rows[:limit]))
-    if len(rows) <= limit:
-        return Page(items, None)
-    last = rows[limit - 1]
-    return Page(items, f"{last[_RUNTIME_COLUMNS]}/{last[0]}")
+    place, name = place_and_name(after)
+    values = {"place": place, "name": name, "states": named, "limit": limit + 1}
+    return summaries_of(reader.execute(_STATEMENTS[order], values).fetchall(), limit)
 
 
-def _place(after: str | None) -> tuple[int, str]:
-    if after is None:
-        return _BEFORE_ALL, ""
-    place, _, name = after.partition("/")
-    return int(place), name
+_ARRIVED: Final = (
+    "SELECT input_id, phase, CAST(state AS BLOB), CAST(payload AS BLOB) FROM inputs "
+    "WHERE rowid IN (SELECT rowid FROM inputs WHERE runtime_id = ? AND +rowid > ? "
+    "ORDER BY +rowid LIMIT ?) ORDER BY rowid"
+)
+# With the plus the rows are those of the index that lists a runtime's inputs, and not all of
+# the table that lie behind a place, whosever they are.
 
 
-def _summary(columns: tuple[Any, ...]) -> RuntimeSummary:
-    row, unreadable = None, None
-    try:
-        row = runtime_of(columns[:_RUNTIME_COLUMNS])
-    except RecoveryCorruption as error:
-        unreadable = error.reason
-    _, pending, _, oldest = columns[_RUNTIME_COLUMNS:]
-    return RuntimeSummary(
-        name=str(columns[0]),
-        row=row,
-        pending=pending,
-        oldest_at=None if oldest is None else _created_at(oldest),
-        unreadable=unreadable,
-    )
+def arrived_input_rows(reader: Any, runtime_id: str, after: str | None, limit: int) -> list[Any]:
+    """All inputs behind one, in the order in which they came.
 
-
-def _created_at(state: bytes) -> datetime | None:
-    try:
-        return datetime.fromisoformat(parse(state)["created_at"])
-    except (ValueError, TypeError, KeyError):  # whoever reads that input is told
-        return None
+    A page looks at an index entry for each input of the runtime.
+    """
+    place = 0
+    if after is not None:
+        found = reader.execute(
+            "SELECT rowid FROM inputs WHERE runtime_id = ? AND input_id = ?", (runtime_id, after)
+        ).fetchone()
+        if found is None:
+            return []
+        (place,) = found
+    return list(reader.execute(_ARRIVED, (runtime_id, place, limit)).fetchall())
 
 
 def active_input_rows(reader: Any, runtime_id: str, after: str | None, limit: int) -> list[Any]:
     """The inputs behind one that have not ended, in the order of ``load_active_inputs``."""
     behind, values = "", tuple[Any, ...]((runtime_id,))
     if after is not None:
-        place = f"SELECT {_ADMITTED} FROM inputs WHERE runtime_id = ? AND input_id = ?"
+        place = f"SELECT {ADMITTED} FROM inputs WHERE runtime_id = ? AND input_id = ?"
         found = reader.execute(place, (runtime_id, after)).fetchone()
         if found is None:
             return []
@@ -124,6 +111,63 @@ def active_input_rows(reader: Any, runtime_id: str, after: str | None, limit: in
         values = (runtime_id, none, negative or 0, number or 0, rowid)
     return list(
         reader.execute(
-            f"{INPUT} AND outcome IS NULL {behind}ORDER BY {_ADMITTED} LIMIT ?", (*values, limit)
+            f"{INPUT} AND outcome IS NULL {behind}ORDER BY {ADMITTED} LIMIT ?", (*values, limit)
         ).fetchall()
     )
+
+
+_NEWEST: Final = (
+    f"{INPUT} AND rowid IN (SELECT rowid FROM inputs WHERE runtime_id = ? AND rowid < ? "
+    "AND rowid NOT IN (SELECT rowid FROM inputs WHERE runtime_id = ? AND outcome IS NULL) "
+    "ORDER BY rowid DESC LIMIT ?) ORDER BY rowid DESC"
+)
+# The inner two look at indexes alone: of a runtime's inputs, and of those that have not ended.
+
+
+def newest_input_rows(reader: Any, runtime_id: str, after: str | None, limit: int) -> list[Any]:
+    """The finished inputs that arrived before one, the last that arrived first."""
+    behind = PLACE_MAX
+    if after is not None:
+        place = "SELECT rowid FROM inputs WHERE runtime_id = ? AND input_id = ?"
+        found = reader.execute(place, (runtime_id, after)).fetchone()
+        if found is None:
+            return []
+        (behind,) = found
+    values = (runtime_id, runtime_id, behind, runtime_id, limit)
+    return list(reader.execute(_NEWEST, values).fetchall())
+
+
+def abandoned_input_rows(reader: Any, runtime_id: str, after: str | None, limit: int) -> list[Any]:
+    """The inputs behind one that were given up, in the order of arrival, by their own index."""
+    behind = 0
+    if after is not None:
+        place = "SELECT rowid FROM inputs WHERE runtime_id = ? AND input_id = ?"
+        found = reader.execute(place, (runtime_id, after)).fetchone()
+        if found is None:
+            return []
+        (behind,) = found
+    return list(
+        reader.execute(
+            f"{INPUT} AND outcome = 'abandoned' AND rowid > ? ORDER BY rowid LIMIT ?",
+            (runtime_id, behind, limit),
+        ).fetchall()
+    )
+
+
+_CHANGED: Final = (
+    "CASE WHEN json_valid(state) AND json_type(state, '$.history') IS NOT NULL "
+    "THEN json_extract(state, '$.updated_at') END"
+)
+_LATEST: Final = (
+    "SELECT runtime_id, input_id, phase, CAST(state AS BLOB), CAST(payload AS BLOB) FROM inputs "
+    f"WHERE {_CHANGED} >= ?{{of}} ORDER BY {_CHANGED} DESC, rowid DESC LIMIT ?"
+)
+
+
+def latest_input_rows(
+    reader: Any, runtime_id: str | None, since: datetime | None, limit: int
+) -> list[Any]:
+    """The inputs that changed last, with their runtimes; times sort as their texts do."""
+    text = "" if since is None else since.isoformat(timespec="microseconds")
+    of, whose = ("", ()) if runtime_id is None else (" AND runtime_id = ?", (runtime_id,))
+    return list(reader.execute(_LATEST.format(of=of), (text, *whose, limit)).fetchall())

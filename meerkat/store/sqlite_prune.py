@@ -1,35 +1,18 @@
 """Pruning in SQLite: a look through a read connection, then one small transaction.
 
-What has ended never changes again, so that the look needs no lock, and the writer's is held
-for a few statements only: each of them is the same text whatever it is given, and takes all
-its rows at once. Rows that cannot be read are passed over, and stay as they are.
+Each statement is the same text whatever it is given, and takes all its rows at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import frozen
 
-from meerkat.codec import from_json
-from meerkat.epoch import EpochCursorSnapshot
-from meerkat.errors import DecodeError
 from meerkat.fail_points import FailPoint, reached
 from meerkat.json_values import dump, parse
-from meerkat.limits import JSON_INT_MAX
 from meerkat.store.protocol import Pruned
-from meerkat.store.retention import Asked, Ended, let_go, operations_gone_through
-from meerkat.store.rows import unsigned
-
-_INPUTS, _OPERATIONS = "inputs/", "operations/"
-"""The two parts of a pass: in front of the place where a step starts."""
-
-_RUNTIMES_A_STEP: Final = 64
-"""Runtimes whose operations one step looks at."""
-
-_I64_MAX: Final = JSON_INT_MAX // 2
+from meerkat.store.pruning import Step
 
 _WHOLE: Final = (
     "SELECT i.rowid, i.runtime_id, i.admission_sequence, r.next_admission_sequence, "
@@ -90,91 +73,49 @@ _FORGET_OPERATIONS: Final = (
 
 
 @frozen
-class Step:
-    """What a look has found for the transaction behind it."""
+class SqliteFinder:
+    """Finds through a read connection."""
 
-    next: str | None
-    inputs: list[Ended] = field(factory=list)
-    operations: list[tuple[str, str, int]] = field(factory=list)
+    reader: Any
 
-    @property
-    def writes(self) -> bool:
-        """Is there anything to write?"""
-        return bool(self.inputs or self.operations)
-
-
-def look(reader: Any, asked: Asked, after: str | None) -> Step:
-    """Find what the next step prunes: of the inputs first, then of the operations."""
-    place = after or _INPUTS
-    if place.startswith(_OPERATIONS):
-        return _look_at_operations(reader, place.removeprefix(_OPERATIONS), asked.limit)
-    return _look_at_inputs(reader, asked, int(place.removeprefix(_INPUTS) or 0))
-
-
-def _look_at_inputs(reader: Any, asked: Asked, after: int) -> Step:
-    reader.execute("BEGIN")  # what is in flight is looked up as of the same moment
-    try:
-        rows = reader.execute(_WHOLE, (after, asked.limit)).fetchall()
-        names = dump(sorted({row[1] for row in rows})).decode()
-        in_hand = [run_id for (run_id,) in reader.execute(_IN_HAND, (names,))]
-    finally:
-        reader.execute("END")
-    read = [each for each in map(_ended, rows) if each is not None]
-    gone, place = let_go(read, asked, in_hand)
-    if len(rows) < asked.limit or (read and place is None):
-        return Step(_OPERATIONS, gone)
-    return Step(f"{_INPUTS}{rows[-1][0]}", gone)
-
-
-def _ended(row: Sequence[Any]) -> Ended | None:
-    """Read a row of a finished input; None for one that says something else."""
-    place, runtime_id, sequence, next_sequence, said, phase = row
-    try:
-        stored_phase, created_at, ended_at, run_id = parse(said or "null")
-        if stored_phase != phase:
-            return None
-        return Ended(
-            place=place,
-            runtime_id=runtime_id,
-            created_at=datetime.fromisoformat(created_at),
-            ended_at=datetime.fromisoformat(ended_at),
-            sequence=None if sequence is None else unsigned(sequence),
-            next_sequence=unsigned(next_sequence),
-            run_id=None if run_id is None else str(run_id),
-        )
-    except (ValueError, TypeError):
-        return None
-
-
-def _look_at_operations(reader: Any, after: str, limit: int) -> Step:
-    runtimes = reader.execute(_WITH_OPERATIONS, (after, _RUNTIMES_A_STEP)).fetchall()
-    found: list[tuple[str, str, int]] = []
-    for runtime_id, epoch_id, cursors, watermark in runtimes:
+    def whole(self, after: int, limit: int) -> tuple[list[Any], list[str | None]]:
+        """Finished inputs behind a place that are whole, and the runs in hand."""
+        self.reader.execute("BEGIN")  # what is in flight is looked up as of the same moment
         try:
-            observed = from_json(EpochCursorSnapshot, cursors).runtime_observed_seq
-        except DecodeError:
-            after = runtime_id
-            continue
-        through = min(operations_gone_through(unsigned(watermark), observed), _I64_MAX)
-        room = limit - len(found)
-        rows = reader.execute(_OUT_OF_SIGHT, (runtime_id, epoch_id, through, room)).fetchall()
-        found += rows
-        if len(rows) == room:
-            return Step(f"{_OPERATIONS}{after}", operations=found)
-        after = runtime_id
-    more = len(runtimes) == _RUNTIMES_A_STEP
-    return Step(f"{_OPERATIONS}{after}" if more else None, operations=found)
+            rows = self.reader.execute(_WHOLE, (after, limit)).fetchall()
+            names = dump(sorted({row[1] for row in rows})).decode()
+            in_hand = [run_id for (run_id,) in self.reader.execute(_IN_HAND, (names,))]
+        finally:
+            self.reader.execute("END")
+        return rows, in_hand
+
+    def said(self, stored: str | None) -> list[Any]:
+        """What the statement has taken out of the state."""
+        read: list[Any] = parse(stored or "null")
+        return read
+
+    def with_operations(self, after: str, limit: int) -> list[Any]:
+        """Runtimes behind a name that have ended operations."""
+        rows: list[Any] = self.reader.execute(_WITH_OPERATIONS, (after, limit)).fetchall()
+        return rows
+
+    def out_of_sight(
+        self, runtime_id: str, epoch_id: str | None, through: int, limit: int
+    ) -> list[Any]:
+        """Ended operations of a runtime that nobody can ask for any more."""
+        values = (runtime_id, epoch_id, through, limit)
+        rows: list[Any] = self.reader.execute(_OUT_OF_SIGHT, values).fetchall()
+        return rows
 
 
 def write(writer: Any, step: Step) -> Pruned:
     """Write what a look has found, inside the open transaction."""
     inputs = receipts = operations = 0
     if step.inputs:
-        places = dump([each.place for each in step.inputs]).decode()
+        places = dump(step.places).decode()
         inputs = writer.execute(_SLIM, (places,)).rowcount
         reached(FailPoint.PRUNE_STEP)
-        runs = {(each.runtime_id, each.run_id) for each in step.inputs if each.run_id is not None}
-        named = dump([list(run) for run in sorted(runs)]).decode()
+        named = dump([list(run) for run in step.runs]).decode()
         receipts = writer.execute(_FORGET_RUNS, (named,)).rowcount
         reached(FailPoint.PRUNE_STEP)
     if step.operations:

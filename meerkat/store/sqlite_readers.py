@@ -24,6 +24,10 @@ INPUT: Final = (
     "SELECT input_id, phase, CAST(state AS BLOB), CAST(payload AS BLOB) FROM inputs "
     "WHERE runtime_id = ?"
 )
+_PAYLOAD: Final = (
+    "SELECT input_id, CAST(payload AS BLOB) FROM inputs "
+    "WHERE runtime_id = ? AND payload IS NOT NULL"
+)
 # JSON is read as bytes: text that is not UTF-8 is then the row's fault, not the file's.
 
 _IDLE_MAX: Final = 16
@@ -129,6 +133,18 @@ def known_input_rows(
             parts.append(f"{INPUT} AND {column} IN ({', '.join('?' * len(texts))})")
             values += [runtime_id, *texts]
     return readers.rows(" UNION ALL ".join(parts), *values) if parts else []
+
+
+def payload_rows(readers: Readers, runtime_id: str, input_ids: list[str]) -> list[Any]:
+    """The payloads of inputs by id, of those that have one."""
+    if not input_ids:
+        return []
+    ids = _filled_up(input_ids)
+    return readers.rows(
+        f"{_PAYLOAD} AND input_id IN ({', '.join('?' * len(ids))})",
+        runtime_id,
+        *ids,
+    )
 
 
 def _filled_up(texts: list[str]) -> list[str]:

@@ -11,22 +11,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from attrs import field, frozen
-
 from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages, SessionChange
 from meerkat.errors import Fenced, StoreError
 from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import LogicalRuntimeId
-from meerkat.store.protocol import Batch
-from meerkat.store.rows import (
-    Columns,
-    begun_columns,
-    input_columns,
-    operation_columns,
-    receipt_columns,
-    runtime_columns,
-    signed,
-)
+from meerkat.store.encoding import Encoded, text_of
+from meerkat.store.rows import Columns
 
 _ROWS_A_STATEMENT: Final = (64, 16, 4, 1)
 """Row counts that statements exist for: few texts to prepare, few steps to take."""
@@ -104,42 +94,6 @@ def _write_rows(connection: Any, template: str, rows: Sequence[Columns]) -> int:
     return changed
 
 
-@frozen
-class Encoded:
-    """A batch as columns: encoded before a transaction begins, so that it cannot fail one."""
-
-    runtime_id: LogicalRuntimeId
-    known: bool
-    runtime: Columns
-    inputs: list[Columns] = field(repr=False)
-    receipts: list[Columns]
-    begun: list[Columns] = field(repr=False)
-    operations: list[Columns] = field(repr=False)
-    late_operations: list[Columns] = field(repr=False)
-    session: tuple[SessionChange, ...]
-
-
-def encode(batch: Batch) -> Encoded:
-    """Turn a batch into columns; ValueError or TypeError for what a row cannot hold."""
-    runtime_id, known = batch.runtime.runtime_id, batch.expected_fence > 0
-    operations: dict[bool, list[Columns]] = {False: [], True: []}
-    for row in batch.operations:
-        late = row.epoch_id != batch.runtime.epoch_id
-        operations[late].append(operation_columns(runtime_id, row))
-    columns = runtime_columns(batch.runtime)
-    return Encoded(
-        runtime_id,
-        known,
-        (*columns, signed(batch.expected_fence)) if known else columns,
-        [input_columns(runtime_id, row) for row in batch.inputs],
-        [receipt_columns(runtime_id, receipt) for receipt in batch.receipts],
-        begun_columns(batch.runtime, batch.begun),
-        operations[False],
-        operations[True],
-        batch.session,
-    )
-
-
 def write_group(connection: Any, batches: Sequence[Encoded]) -> None:
     """Write batches of different runtimes inside the open transaction.
 
@@ -173,21 +127,14 @@ def _write_session(
     for runtime_id, change in changes:
         match change:
             case AppendMessages(position=position, count=count, body=body):
-                appended.append((runtime_id.value, position, count, _text(body)))
+                appended.append((runtime_id.value, position, count, text_of(body)))
             case RewriteMessages(count=count, body=body):
                 _write_rows(connection, _APPEND_MESSAGES, appended)
-                appended = [(runtime_id.value, 0, count, _text(body))] if count else []
+                appended = [(runtime_id.value, 0, count, text_of(body))] if count else []
                 connection.execute("DELETE FROM messages WHERE runtime_id = ?", (runtime_id.value,))
             case ReplaceSnapshot(data=data):
                 _write_rows(connection, _PUT_SNAPSHOT, [(runtime_id.value, data)])
     _write_rows(connection, _APPEND_MESSAGES, appended)
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:  # as the batch's fault: the binding raises its own
-        raise ValueError(str(error)) from error
 
 
 def write_one(connection: Any, batch: Encoded, path: str) -> StoreError | None:
