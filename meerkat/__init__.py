@@ -65,6 +65,7 @@ from meerkat.reports import (
     DestroyReport,
     RecoveryReport,
     RecycleReport,
+    RedriveReport,
     ResetReport,
     RetireReport,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "PromptInput",
     "RecoveryReport",
     "RecycleReport",
+    "RedriveReport",
     "Rejected",
     "ResetReport",
     "RetireReport",

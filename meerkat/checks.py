@@ -30,15 +30,25 @@ def utc_time(_instance: object, attribute: Attribute[Any], value: object) -> Non
         raise ValueError(f"{attribute.name} takes a time in UTC")
 
 
+def kind_of(value: object) -> str:
+    """What a value is, in the words of a TypeError: a class is not what it makes."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def of_kind(*kinds: type) -> Callable[[Any, Attribute[Any], Any], None]:
     """Refuse values of other kinds, by a TypeError in words.
 
     The validator of attrs itself puts the whole attribute into its error, which no host reads.
     """
-    wanted = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
+    wanted = " or ".join("None" if kind is NoneType else _one(kind) for kind in kinds)
 
     def check(_instance: object, attribute: Attribute[Any], value: object) -> None:
         if not isinstance(value, kinds):
-            raise TypeError(f"{attribute.name} is {wanted}, not {type(value).__name__}")
+            raise TypeError(f"{attribute.name} is {wanted}, not {kind_of(value)}")
 
     return check
+
+
+def _one(kind: type) -> str:
+    """One value of a kind, in words."""
+    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"

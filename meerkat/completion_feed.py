@@ -18,11 +18,7 @@ from attrs import evolve, field, frozen, validators
 from meerkat.checks import unsigned, utc_time
 from meerkat.errors import RecoveryCorruption
 from meerkat.identifiers import OperationId
-from meerkat.operations import (
-    OperationKind,
-    OperationOutcome,
-    OperationRecord,
-)
+from meerkat.operations import OperationKind, OperationOutcome, OperationRecord
 
 FEED_MAX: Final = 1_024
 """Entries kept unless a host says otherwise: a burst of work, and little memory."""

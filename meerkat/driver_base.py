@@ -18,13 +18,7 @@ from meerkat.conversation import Conversation, MessageLog, Plan
 from meerkat.errors import RuntimeNotFound
 from meerkat.event_log import envelope_of
 from meerkat.events import RuntimeEventEnvelope
-from meerkat.identifiers import (
-    InputId,
-    LogicalRuntimeId,
-    RunId,
-    RuntimeEpochId,
-    as_runtime_id,
-)
+from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId, as_runtime_id
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import Input
 from meerkat.kernel.memory import Rules

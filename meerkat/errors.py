@@ -206,6 +206,18 @@ class Fenced(StoreError):
         self.runtime_id = runtime_id
 
 
+class OwnedElsewhere(Fenced):
+    """The runtime is in the hands of another process that shares the store; ``owner`` names it."""
+
+    code = "owned_elsewhere"
+
+    def __init__(self, runtime_id: LogicalRuntimeId | str, owner: str) -> None:
+        super().__init__(runtime_id)
+        self.text = f"runtime {runtime_id} is in the hands of {owner}"
+        self.args = (f"Store error: {self.text}",)
+        self.owner = owner
+
+
 class CommitUnknown(StoreError):
     """The store failed while committing: nobody knows yet whether it happened."""
 
@@ -269,6 +281,20 @@ class ControlPlaneForked(ControlPlaneStopped):
 
     def __init__(self) -> None:
         super().__init__("it is another process's, which this one was forked from")
+
+
+class NotInThisProcess(RuntimeControlPlaneError):
+    """What was asked for lives in another process, and cannot be had here.
+
+    ``what`` names it, ``instead`` says where it is to be had.
+    """
+
+    code = "not_in_this_process"
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__(f"Not in this process: {what}; {instead}")
+        self.what = what
+        self.instead = instead
 
 
 class CallTimedOut(RuntimeControlPlaneError, TimeoutError):

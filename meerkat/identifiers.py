@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Final, Self
 from uuid import UUID
 
@@ -19,6 +20,9 @@ from meerkat.minting import fresh_uuid
 
 NAMED_KEY_CHARS_MAX: Final = 512
 """Longest idempotency or supersession key, in characters."""
+
+_SHOWN_CHARS_MAX: Final = 80
+"""So much of a text that is no id is named in the error."""
 
 _RUNTIME_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,254}")
 _UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -174,9 +178,11 @@ class LogicalRuntimeId(TextIdentifier):
 
     def _check(self, text: str) -> None:
         if not _RUNTIME_ID.fullmatch(text):
+            cut = len(text) > _SHOWN_CHARS_MAX
+            whole = f"… of {len(text)} characters" if cut else ""
             raise ValueError(
-                f"bad runtime id {text[:80]!r}: it must start with a letter or digit and "
-                "hold 1 to 255 characters of A-Z a-z 0-9 . _ : @ / -"
+                f"bad runtime id {text[:_SHOWN_CHARS_MAX]!r}{whole}: it must start with a "
+                "letter or digit and hold 1 to 255 characters of A-Z a-z 0-9 . _ : @ / -"
             )
 
     @classmethod
@@ -232,6 +238,13 @@ def as_runtime_id(value: LogicalRuntimeId | str) -> LogicalRuntimeId:
     if isinstance(value, LogicalRuntimeId):
         return value
     return _runtime_id(value) if type(value) is str else LogicalRuntimeId(value)
+
+
+def as_runtime_ids(values: Iterable[LogicalRuntimeId | str]) -> list[LogicalRuntimeId]:
+    """Take many; TypeError for one text too, whose letters would be ids."""
+    if isinstance(values, str):
+        raise TypeError("runtime ids come as a collection, not as one text")
+    return [as_runtime_id(each) for each in values]
 
 
 _runtime_id: Final = functools.lru_cache(maxsize=4096)(LogicalRuntimeId)

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from meerkat.copies import changed
 from meerkat.errors import InvalidInputTransition
-from meerkat.identifiers import CorrelationId, IdempotencyKey, InputId, RunId
+from meerkat.identifiers import CausationId, CorrelationId, IdempotencyKey, InputId, RunId
 from meerkat.inputs import Durability, Input
 from meerkat.json_values import JsonValue, own
 from meerkat.policy import PolicyDecision
@@ -171,6 +171,7 @@ class InputState:
     durability: Durability = Durability.DURABLE
     idempotency_key: IdempotencyKey | None = None
     correlation_id: CorrelationId | None = None
+    causation_id: CausationId | None = None
     attempt_count: int = 0
     recovery_count: int = 0
     history: tuple[HistoryEntry, ...] = ()
@@ -192,6 +193,7 @@ class InputState:
             durability=input.durability,
             idempotency_key=input.idempotency_key,
             correlation_id=input.correlation_id,
+            causation_id=input.causation_id,
             created_at=now,
             updated_at=now,
             input=input,

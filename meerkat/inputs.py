@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import NoneType
 from typing import Any, TypeAlias
 
-from attrs import NOTHING, Attribute, field, frozen, validators
+from attrs import NOTHING, Attribute, field, frozen
 
-from meerkat.checks import utc_time
+from meerkat.checks import of_kind, utc_time
 from meerkat.identifiers import (
+    CausationId,
     CorrelationId,
     IdempotencyKey,
     InputId,
@@ -46,8 +48,8 @@ Content: TypeAlias = str | tuple[Mapping[str, JsonValue], ...]
 
 # --- checks and conversions at birth ----------------------------------------------------
 
-_text = validators.instance_of(str)
-_optional_text = validators.optional(_text)
+_text = of_kind(str)
+_optional_text = of_kind(str, NoneType)
 
 
 # Plain strings become the wanted type; everything else is left to the validator. One function
@@ -98,8 +100,8 @@ def _content(_instance: object, attribute: Attribute[Any], value: object) -> Non
 class Visibility:
     """Who may see an input. Carried, not consulted by the policy."""
 
-    transcript_eligible: bool = field(default=True, validator=validators.instance_of(bool))
-    operator_eligible: bool = field(default=True, validator=validators.instance_of(bool))
+    transcript_eligible: bool = field(default=True, validator=of_kind(bool))
+    operator_eligible: bool = field(default=True, validator=of_kind(bool))
 
 
 _VISIBLE = Visibility()
@@ -108,7 +110,7 @@ _SYSTEM = System()
 
 
 def _source(default: Any = NOTHING) -> Any:
-    return field(default=default, validator=validators.instance_of(Source), kw_only=True)
+    return field(default=default, validator=of_kind(Source), kw_only=True)
 
 
 @frozen(kw_only=True)
@@ -116,31 +118,33 @@ class Input:
     """The header every input carries; one of the six variants below is what is built.
 
     ``id`` and ``timestamp`` are stamped when the value is built, unless given. Words may be
-    given as their text (``durability="ephemeral"``), keys as strings. Raises TypeError for
-    a wrong type and ValueError for a wrong range.
+    given as their text (``durability="ephemeral"``), keys as strings. ``causation_id`` is what
+    brought it about, if that was an input or event: its own events name it as their cause.
+    Raises TypeError for a wrong type and ValueError for a wrong range.
     """
 
-    id: InputId = field(factory=InputId.new, validator=validators.instance_of(InputId))
+    id: InputId = field(factory=InputId.new, validator=of_kind(InputId))
     timestamp: datetime = field(factory=stamp, validator=utc_time)
     durability: Durability = field(
         default=Durability.DURABLE,
         converter=_durability,
-        validator=validators.instance_of(Durability),
+        validator=of_kind(Durability),
     )
-    visibility: Visibility = field(default=_VISIBLE, validator=validators.instance_of(Visibility))
+    visibility: Visibility = field(default=_VISIBLE, validator=of_kind(Visibility))
     idempotency_key: IdempotencyKey | None = field(
         default=None,
         converter=_idempotency_key,
-        validator=validators.optional(validators.instance_of(IdempotencyKey)),
+        validator=of_kind(IdempotencyKey, NoneType),
     )
     supersession_key: SupersessionKey | None = field(
         default=None,
         converter=_supersession_key,
-        validator=validators.optional(validators.instance_of(SupersessionKey)),
+        validator=of_kind(SupersessionKey, NoneType),
     )
     correlation_id: CorrelationId | None = field(
-        default=None, validator=validators.optional(validators.instance_of(CorrelationId))
+        default=None, validator=of_kind(CorrelationId, NoneType)
     )
+    causation_id: CausationId | None = field(default=None, validator=of_kind(CausationId, NoneType))
 
     source: Source
 
@@ -198,14 +202,14 @@ class PeerInput(Input):
     content: Content = field(converter=_own_content, validator=_content, repr=False)
     convention: Convention | None = field(
         default=None,
-        validator=validators.optional(validators.instance_of(Convention)),
+        validator=of_kind(Convention, NoneType),
         kw_only=True,
     )
     payload: JsonValue = field(default=None, converter=own, repr=False, kw_only=True)
     handling_mode: HandlingMode | None = field(
         default=None,
         converter=_optional_mode,
-        validator=validators.optional(validators.instance_of(HandlingMode)),
+        validator=of_kind(HandlingMode, NoneType),
         kw_only=True,
     )
     source: Source = _source()
@@ -252,7 +256,7 @@ class ExternalEventInput(Input):
     handling_mode: HandlingMode = field(
         default=HandlingMode.QUEUE,
         converter=_mode,
-        validator=validators.instance_of(HandlingMode),
+        validator=of_kind(HandlingMode),
         kw_only=True,
     )
     source: Source = _source()
@@ -276,7 +280,7 @@ class ContinuationInput(Input):
     handling_mode: HandlingMode = field(
         default=HandlingMode.STEER,
         converter=_mode,
-        validator=validators.instance_of(HandlingMode),
+        validator=of_kind(HandlingMode),
         kw_only=True,
     )
     request_id: str | None = field(default=None, validator=_optional_text, kw_only=True)
@@ -297,7 +301,7 @@ class ContinuationInput(Input):
 class OperationInput(Input):
     """A lifecycle notice of an operation; it is consumed when it is accepted."""
 
-    operation_id: OperationId = field(validator=validators.instance_of(OperationId), kw_only=False)
+    operation_id: OperationId = field(validator=of_kind(OperationId), kw_only=False)
     event: JsonValue = field(converter=own, repr=False, kw_only=False)
     source: Source = _source(_SYSTEM)
 

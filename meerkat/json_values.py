@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import orjson
 
 from meerkat.errors import DecodeError
-from meerkat.limits import (
-    JSON_DEPTH_MAX,
-    JSON_ENVELOPE_DEPTH_MAX,
-    JSON_INT_MAX,
-    JSON_INT_MIN,
-)
+from meerkat.limits import JSON_DEPTH_MAX, JSON_ENVELOPE_DEPTH_MAX, JSON_INT_MAX, JSON_INT_MIN
 
 if TYPE_CHECKING:
     JsonValue: TypeAlias = (
@@ -55,6 +50,10 @@ class FrozenObject(dict[str, Any]):
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, and one by pickle, is made of the whole object: it cannot be filled later."""
+        return FrozenObject, (dict(self),)
 
 
 _PLAIN: Final = frozenset({str, bool, type(None)})

@@ -111,6 +111,11 @@ class Ledger:
         """How many inputs are not terminal."""
         return len(self._active)
 
+    @property
+    def first(self) -> InputState | None:
+        """The non-terminal input that was taken in first; None when there is none."""
+        return next(iter(self._active.values()), None)
+
     def active(self) -> Iterator[InputState]:
         """The non-terminal inputs, in order of insertion."""
         return iter(tuple(self._active.values()))

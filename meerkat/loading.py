@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from meerkat.identifiers import InputId, LogicalRuntimeId, OperationId
-from meerkat.input_lifecycle import InputState
+from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import Durability, Input
 from meerkat.kernel import Recover, RuntimeHead, RuntimeMemory
 from meerkat.kernel.memory import Rules
@@ -35,16 +35,18 @@ def load_memory(
     rules: Rules,
     *,
     executor_attached: bool,
+    with_offered: bool = True,
     carried_over: Iterable[InputState] = (),
 ) -> RuntimeMemory:
     """Rebuild a runtime from its rows; RecoveryCorruption names a row that is unsound.
 
+    ``with_offered=False`` leaves out what other processes have offered: it is taken in apart.
     ``carried_over`` are the ephemeral inputs of a memory that is replaced.
     """
     states = [
         refuse_corruption(state)
         for state in store.load_active_inputs(row.runtime_id)
-        if state.durability is not Durability.EPHEMERAL
+        if state.durability is not Durability.EPHEMERAL and (with_offered or not _is_offered(state))
     ]
     resting = _RESTING.get(row.state, row.state)
     if resting is RuntimeState.IDLE and executor_attached:
@@ -69,6 +71,11 @@ def load_memory(
     for state in known:
         memory.ledger.put(state)
     return memory
+
+
+def _is_offered(state: InputState) -> bool:
+    """Does it say no more than that it was accepted?"""
+    return state.phase is InputPhase.ACCEPTED and state.admission_sequence is None
 
 
 def _live_operations(store: RuntimeStore, row: RuntimeRow) -> frozenset[OperationId]:

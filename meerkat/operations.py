@@ -17,7 +17,7 @@ from attrs import Attribute, evolve, field, frozen, validators
 
 from meerkat.checks import unsigned, utc_time
 from meerkat.identifiers import OperationId
-from meerkat.json_values import JsonValue, check, dump, own
+from meerkat.json_values import JsonValue, carriable, check, dump, own
 from meerkat.operation_errors import AlreadyPeerReady, InvalidTransition, PeerNotExpected
 from meerkat.words import Word
 
@@ -131,6 +131,11 @@ def _json(_instance: object, _attribute: Attribute[Any], value: Any) -> None:
 _text: Final = validators.instance_of(str)
 
 
+def _spelt(value: Any) -> Any:
+    """A text as UTF-8 can carry it: a record that no store takes would end no more."""
+    return carriable(value) if isinstance(value, str) else value
+
+
 class OperationOutcome:
     """How an operation ended (tag ``outcome_type``, its word that of ``status``)."""
 
@@ -151,7 +156,7 @@ class OperationFailed(OperationOutcome):
     """It could not do what it was for."""
 
     status = OperationStatus.FAILED
-    error: str = field(validator=_text, repr=False)
+    error: str = field(converter=_spelt, validator=_text, repr=False)
 
 
 @frozen(kw_only=True)
@@ -159,7 +164,7 @@ class OperationAborted(OperationOutcome):
     """It was given up before it ran."""
 
     status = OperationStatus.ABORTED
-    reason: str = field(validator=_text)
+    reason: str = field(converter=_spelt, validator=_text)
 
 
 @frozen(kw_only=True)
@@ -167,7 +172,7 @@ class OperationCancelled(OperationOutcome):
     """Somebody no longer wanted it."""
 
     status = OperationStatus.CANCELLED
-    reason: str = field(validator=_text)
+    reason: str = field(converter=_spelt, validator=_text)
 
 
 @frozen(kw_only=True)
@@ -182,7 +187,7 @@ class OperationTerminated(OperationOutcome):
     """Its owner ended, and it with it."""
 
     status = OperationStatus.TERMINATED
-    reason: str = field(validator=_text)
+    reason: str = field(converter=_spelt, validator=_text)
 
 
 # --- records ----------------------------------------------------------------------------
@@ -196,16 +201,19 @@ class OperationRecord:
 
     Raises TypeError and ValueError for a wrong type or range, and ValueError for a record
     that contradicts itself: outcome, ``completed_at`` and a terminal status come together.
+    Lone surrogates in its texts, as in odd file names, are spelt out.
     """
 
     operation_id: OperationId = field(validator=validators.instance_of(OperationId))
     kind: OperationKind = field(validator=validators.instance_of(OperationKind))
-    display_name: str = field(validator=_text)
+    display_name: str = field(converter=_spelt, validator=_text)
     status: OperationStatus = field(
         default=_PROVISIONING, validator=validators.instance_of(OperationStatus)
     )
     progress_count: int = field(default=0, validator=unsigned)
-    peer_handle: str | None = field(default=None, validator=validators.optional(_text))
+    peer_handle: str | None = field(
+        default=None, converter=_spelt, validator=validators.optional(_text)
+    )
     created_at: datetime = field(validator=utc_time)
     started_at: datetime | None = field(default=None, validator=_optional_utc)
     completed_at: datetime | None = field(default=None, validator=_optional_utc)

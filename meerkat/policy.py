@@ -282,6 +282,9 @@ class DefaultPolicy:
             return _SUPERSEDING[decision]
         return decision
 
+    def __repr__(self) -> str:
+        return "DefaultPolicy()"
+
 
 DEFAULT_POLICY: Final = DefaultPolicy()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any
 
 from attrs import field, frozen, validators
 
-from meerkat.checks import unsigned
+from meerkat.checks import of_kind, unsigned
+from meerkat.identifiers import InputId
+from meerkat.words import Word
 
 
 def _lines(value: Iterable[str]) -> list[str]:
@@ -68,3 +71,43 @@ class RecycleReport:
     """Inputs carried over."""
 
     inputs_transferred: int = _count()
+
+
+class SkipReason(Word):
+    """Why an input that was asked for was not redriven."""
+
+    UNKNOWN = "unknown"
+    """The runtime knows no such input."""
+    NOT_ABANDONED = "not_abandoned"
+    """It was not given up; the detail is how far it came."""
+    REDRIVEN_ALREADY = "redriven_already"
+    """It came back before; the detail is as which input."""
+    PAYLOAD_GONE = "payload_gone"
+    """What it said was let go, or was never stored: it was ephemeral."""
+    REFUSED = "refused"
+    """What it said is not taken in any more; the detail says why."""
+
+
+@frozen(kw_only=True)
+class RedrivenInput:
+    """An input that was given up, and as which it is back."""
+
+    input_id: InputId = field(validator=of_kind(InputId))
+    redriven_as: InputId = field(validator=of_kind(InputId))
+
+
+@frozen(kw_only=True)
+class SkippedInput:
+    """An input that did not come back, and why."""
+
+    input_id: InputId = field(validator=of_kind(InputId))
+    reason: SkipReason = field(validator=of_kind(SkipReason))
+    detail: str | None = field(default=None, validator=of_kind(str, NoneType))
+
+
+@frozen(kw_only=True)
+class RedriveReport:
+    """The inputs that are back, in the order of their admission, and those that are not."""
+
+    redriven: tuple[RedrivenInput, ...] = ()
+    skipped: tuple[SkippedInput, ...] = ()

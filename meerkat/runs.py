@@ -18,13 +18,7 @@ from meerkat.conversation import Message
 from meerkat.errors import BatchConflict
 from meerkat.identifiers import InputId, RunId
 from meerkat.input_lifecycle import InputState
-from meerkat.inputs import (
-    ExternalEventInput,
-    FlowStepInput,
-    Input,
-    PeerInput,
-    PromptInput,
-)
+from meerkat.inputs import ExternalEventInput, FlowStepInput, Input, PeerInput, PromptInput
 from meerkat.json_values import JsonValue, canonical, check, own
 from meerkat.limits import BATCH_INPUTS_MAX
 from meerkat.origins import InputKind

@@ -9,24 +9,24 @@ from typing import Final
 from meerkat import input_lifecycle as lifecycle
 from meerkat.admission import reject_reason
 from meerkat.copies import changed
-from meerkat.errors import Overloaded, RuntimeDestroyed, RuntimeNotReady
+from meerkat.errors import (
+    Overloaded,
+    PolicyRefused,
+    RecoveryCorruption,
+    RuntimeDestroyed,
+    RuntimeNotReady,
+)
 from meerkat.events import EventCode, InputLifecycleEvent
 from meerkat.identifiers import InputId
-from meerkat.input_lifecycle import InputState
+from meerkat.input_lifecycle import AbandonCause, AbandonReason, InputState
 from meerkat.inputs import Input
-from meerkat.kernel.commands import AcceptInput
+from meerkat.kernel.commands import AcceptInput, TakeIn
 from meerkat.kernel.memory import RuntimeHead, RuntimeMemory
+from meerkat.kernel.run_steps import settled
 from meerkat.kernel.telling import Emit, Story, Telling, input_taken_in
 from meerkat.kernel.transition import Signalled, Transition
 from meerkat.outcomes import Accepted, Deduplicated, Rejected
-from meerkat.policy import (
-    ConsumePoint,
-    PolicyDecision,
-    QueueMode,
-    Signal,
-    ask,
-    silence,
-)
+from meerkat.policy import ConsumePoint, PolicyDecision, QueueMode, Signal, ask, silence
 from meerkat.runtime_lifecycle import RuntimeState
 
 _Replace = Callable[[InputState, datetime, InputId], InputState]
@@ -42,6 +42,11 @@ _REPLACE: Final[Mapping[QueueMode, tuple[_Replace, EventCode]]] = {
     ),
 }
 """queue mode → what a newer input does to the queued one of its kind and key."""
+
+_GIVEN_UP: Final[Mapping[RuntimeState, AbandonCause]] = {
+    RuntimeState.STOPPED: AbandonCause.STOPPED,
+    RuntimeState.DESTROYED: AbandonCause.DESTROYED,
+}
 
 
 def accept(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transition:
@@ -62,7 +67,28 @@ def accept(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
     pending_max = memory.rules.limits.pending_inputs_max
     if memory.ledger.active_count >= pending_max:
         raise Overloaded("pending_inputs_max", pending_max)
-    return _admit(memory, command, now)
+    return _admit(memory, InputState.of(offered, now), command.payload, now)
+
+
+def take_in(memory: RuntimeMemory, command: TakeIn, now: datetime) -> Transition:
+    """Decide about an input that was accepted elsewhere: as of any other, but it is not refused.
+
+    Where the runtime takes no input any more it ends as those did that were in the lanes.
+    """
+    head, state = memory.head, command.state
+    cause = _gives_up(head)
+    if cause is None:
+        return _admit(memory, state, None, now)
+    ended = lifecycle.abandon(state, now, reason=AbandonReason(cause))
+    return Transition(head=head, states=(ended,), told=(settled(ended),))
+
+
+def _gives_up(head: RuntimeHead) -> AbandonCause | None:
+    """Why nothing that waits is worked any more; a runtime that retires drains its lanes."""
+    retires = head.phase.retiring or head.phase.state is RuntimeState.RETIRED
+    if retires and not head.executor_attached:
+        return AbandonCause.RETIRED
+    return _GIVEN_UP.get(head.phase.state)
 
 
 def refuse_unless_admitting(head: RuntimeHead) -> None:
@@ -83,20 +109,29 @@ def _known(memory: RuntimeMemory, command: AcceptInput) -> InputState | None:
 def _only_told(
     head: RuntimeHead, offered: Input, event: InputLifecycleEvent, reply: object
 ) -> Transition:
-    emit = Emit(event, offered.id, offered.correlation_id)
+    emit = Emit(event, offered.causation_id or offered.id, offered.correlation_id)
     return Transition(head=head, told=(emit,), reply=reply)
 
 
-def _decision_for(memory: RuntimeMemory, offered: Input) -> PolicyDecision:
+def _decision_for(memory: RuntimeMemory, accepted: InputState, offered: Input) -> PolicyDecision:
+    """What the policy says; where it fails, what it said to who had offered the input."""
     running = memory.head.phase.state is RuntimeState.RUNNING
-    decision = ask(memory.rules.policy, offered, running=running)
+    try:
+        decision = ask(memory.rules.policy, offered, running=running)
+    except PolicyRefused:
+        if accepted.policy is None:
+            raise
+        decision = accepted.policy
     return silence(decision, offered, memory.head.silent_intents)
 
 
-def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transition:
-    head, offered = memory.head, command.input
-    decision = _decision_for(memory, offered)
-    accepted = InputState.of(offered, now)
+def _admit(
+    memory: RuntimeMemory, accepted: InputState, payload: bytes | None, now: datetime
+) -> Transition:
+    head, offered = memory.head, accepted.input
+    if offered is None:
+        raise RecoveryCorruption(f"input {accepted.input_id}: accepted without its payload")
+    decision = _decision_for(memory, accepted, offered)
     if decision.consume_point is ConsumePoint.ON_ACCEPT:
         state = lifecycle.consume_on_accept(accepted, now, policy=decision)
         signal, end = Signal.NONE, EventCode.INPUT_CONSUMED
@@ -119,7 +154,7 @@ def _admit(memory: RuntimeMemory, command: AcceptInput, now: datetime) -> Transi
     return Transition(
         head=head,
         states=states,
-        payload=command.payload,
+        payload=payload,
         told=tellings,
         effects=() if signal is Signal.NONE else (Signalled(signal),),
         reply=Accepted(input_id=offered.id, policy=decision, state=state),

@@ -48,6 +48,13 @@ class AcceptInput:
 
 
 @frozen
+class TakeIn:
+    """Take in an input that another process has offered: its row says accepted, and no more."""
+
+    state: InputState
+
+
+@frozen
 class StageRun:
     """Take the next batch in hand for the run ``run_id``."""
 
@@ -243,6 +250,7 @@ Command: TypeAlias = (
     | Register
     | Unregister
     | AcceptInput
+    | TakeIn
     | StageRun
     | HandOver
     | CommitBoundary

@@ -15,6 +15,7 @@ _DECIDERS: Final[Mapping[type, Callable[[RuntimeMemory, Any, datetime], Transiti
     commands.Register: control.register,
     commands.Unregister: control.unregister,
     commands.AcceptInput: accept.accept,
+    commands.TakeIn: accept.take_in,
     commands.StageRun: run_steps.stage,
     commands.HandOver: run_steps.hand_over,
     commands.CommitBoundary: run_steps.commit_boundary,

@@ -61,21 +61,28 @@ class Story:
 
 Telling: TypeAlias = Emit | Story
 
-_Subject = tuple[InputId, CorrelationId | None]
+_Subject = tuple[InputId, CorrelationId | None, CausationId | None]
+"""An input that is told of, and what its header says of what it belongs to and came from."""
 
 
 def told(code: EventCode, state: InputState, reason: str | None = None) -> Emit:
     """Tell of a step in an input's life."""
-    return _step(code, (state.input_id, state.correlation_id), reason)
+    return _step(code, _subject(state), reason)
 
 
 def _step(code: EventCode, subject: _Subject, reason: str | None = None) -> Emit:
-    input_id, correlation_id = subject
-    return Emit(InputLifecycleEvent(code, input_id, reason), input_id, correlation_id)
+    """What happens to an input is on its own account, unless its header says on whose."""
+    input_id, correlation_id, causation_id = subject
+    cause = causation_id or input_id
+    return Emit(InputLifecycleEvent(code, input_id, reason), cause, correlation_id)
+
+
+def _subject(state: InputState) -> _Subject:
+    return state.input_id, state.correlation_id, state.causation_id
 
 
 def _subjects(states: Iterable[InputState]) -> tuple[_Subject, ...]:
-    return tuple((state.input_id, state.correlation_id) for state in states)
+    return tuple(map(_subject, states))
 
 
 def run_told(
@@ -93,7 +100,7 @@ def state_changed(before: RuntimeState, after: RuntimeState, *first: InputState)
 
 
 def _state_changed(before: RuntimeState, after: RuntimeState, *first: _Subject) -> Emit:
-    return Emit(RuntimeStateChange(before, after), *(first[0] if first else ()))
+    return Emit(RuntimeStateChange(before, after), *(first[0][:2] if first else ()))
 
 
 # --- stories ----------------------------------------------------------------------------
@@ -101,14 +108,12 @@ def _state_changed(before: RuntimeState, after: RuntimeState, *first: _Subject) 
 
 def input_taken_in(state: InputState, end: EventCode) -> Story:
     """An input was accepted, and then queued or consumed."""
-    return Story(2, _taken_in, (state.input_id, state.correlation_id, end))
+    return Story(2, _taken_in, (end, *_subject(state)))
 
 
-def _taken_in(
-    input_id: InputId, correlation_id: CorrelationId | None, end: EventCode
-) -> Iterable[Emit]:
+def _taken_in(end: EventCode, *subject: Any) -> Iterable[Emit]:
     for code in (EventCode.INPUT_ACCEPTED, end):
-        yield _step(code, (input_id, correlation_id))
+        yield _step(code, subject)
 
 
 def run_begun(run_id: RunId, before: RuntimeState, states: Sequence[InputState]) -> Story:
@@ -135,7 +140,7 @@ def _completed(run_id: RunId, after: RuntimeState, *subjects: _Subject) -> Itera
 
 
 def _run_step(code: EventCode, run_id: RunId, subjects: Sequence[_Subject]) -> Emit:
-    return Emit(RunLifecycleEvent(code, run_id), *subjects[0])
+    return Emit(RunLifecycleEvent(code, run_id), *subjects[0][:2])
 
 
 def inputs_consumed(states: Sequence[InputState]) -> Story:
