@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         store_scripts,
     )
     from meerkat.testing.store_conformance import (
+        SharedStoreConformance,
         StoreCapability,
         StoreConformance,
     )
@@ -79,6 +80,7 @@ __all__ = [
     "Promises",
     "RecordingDisk",
     "RuntimeStateMachine",
+    "SharedStoreConformance",
     "Simulation",
     "StoreCall",
     "StoreCapability",
@@ -116,6 +118,7 @@ _WHERE: Final[dict[str, str]] = {
     "Promises": "invariants",
     "RecordingDisk": "power_loss",
     "RuntimeStateMachine": "state_machine",
+    "SharedStoreConformance": "store_conformance",
     "Simulation": "simulation",
     "StoreCall": "faulty_store",
     "StoreCapability": "store_conformance",
@@ -138,6 +141,11 @@ _WHERE: Final[dict[str, str]] = {
 
 _EXTRAS: Final = frozenset({"apsw", "hypothesis", "pytest"})
 """What the kit stands on, and meerkat itself does not need."""
+
+
+def __dir__() -> list[str]:
+    """The names of the kit, loaded or not: what whoever looks around in a shell is shown."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ store uses, with the same errors, and nothing else.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal, TypeVar
 
@@ -83,7 +83,7 @@ class ApswConnection:
     def __init__(self, inner: apsw.Connection) -> None:
         self.inner = inner
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> ApswCursor:
+    def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> ApswCursor:
         """Run one statement; raises ``sqlite3.Error``."""
         cursor = _translated(lambda: self.inner.execute(statement, values))
         return ApswCursor(cursor, self._changed(statement, self.inner.changes))

@@ -1,12 +1,13 @@
 """Invariants: what is true of every runtime after every step, for anyone to call.
 
-The list is that of semantics.md, section 14. Each check raises :class:`InvariantBroken`,
-which carries the number and names the runtime, the input and what was found:
+The list is that of semantics.md, section 14. Each check raises
+:class:`~meerkat.testing.InvariantBroken`, which carries the number and names the runtime, the
+input and what was found:
 
 * :func:`check_store` of what is stored, :func:`check_driver` and :func:`check_memory` of one
   runtime in memory: 2-5, 9 and 11-14;
 * :func:`check_step` and :func:`check_refused` of two :func:`observed` moments: 1, 2, 9, 13, 15;
-* :class:`Promises` of what a host was told: 7, 8, 10 and 16.
+* :class:`~meerkat.testing.Promises` of what a host was told: 7, 8, 10 and 16.
 
 6, and recover ∘ recover = recover, speak of what a call answers: the state machine checks them.
 Nothing here changes what it looks at.
@@ -27,13 +28,7 @@ from meerkat.limits import DEFAULT_LIMITS, Limits
 from meerkat.policy import Lane
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store.protocol import RuntimeStore
-from meerkat.testing.invariants_moments import (
-    Moment,
-    Observed,
-    check_refused,
-    check_step,
-    observed,
-)
+from meerkat.testing.invariants_moments import Moment, Observed, check_refused, check_step, observed
 from meerkat.testing.invariants_promises import Promises
 from meerkat.testing.invariants_rows import (
     InvariantBroken,

@@ -106,7 +106,7 @@ class _SetOtherwise(ApswConnection):
         super().__init__(opened.inner)
         self._pragmas = pragmas
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> ApswCursor:
+    def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> ApswCursor:
         """Run one statement, or set what is set here instead."""
         setting = _SETTING.match(statement)
         if setting is not None and setting[1] in self._pragmas:

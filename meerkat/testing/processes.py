@@ -115,8 +115,8 @@ def _live(
 # --- in the parent ----------------------------------------------------------------------
 
 _NOTED: Final[Mapping[str, Callable[..., None]]] = {
-    "accepted": Promises.accepted,
-    "called": Promises.called,
+    "accepted": lambda promises, *said: promises.accepted(*said),
+    "called": lambda promises, *said: promises.called(*said),
     "receipt": lambda promises, runtime_id, receipt: promises.receipt(
         runtime_id, from_json(RunBoundaryReceipt, receipt.encode())
     ),
@@ -162,12 +162,19 @@ class Child:
             _NOTED[what](self._promises, *rest)
         return said
 
-    def listen(self, seconds: float) -> None:
+    def listen(self, seconds: float) -> list[Words]:
         """Hear what it says within a time."""
-        until = time.monotonic() + seconds
+        until, heard = time.monotonic() + seconds, list[Words]()
         while (left := until - time.monotonic()) > 0 and self._connection.poll(left):
-            if self.hear() is None:
-                return
+            said = self.hear()
+            if said is None:
+                break
+            heard.append(said)
+        return heard
+
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP, say, and SIGCONT."""
+        os.kill(self._process.pid, number)
 
     def kill(self) -> bool:
         """SIGKILL, and hear what it had said; False for one that had ended by itself."""

@@ -22,6 +22,7 @@ from meerkat.input_lifecycle import InputPhase
 from meerkat.limits import Retention
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.store import Batch, InputRow, Order, RuntimeStore
+from meerkat.store.copyable import copyable
 from meerkat.testing.invariants_moments import pages
 from meerkat.testing.store_rows import (
     R1,
@@ -215,6 +216,8 @@ def reads(store: RuntimeStore) -> dict[str, object]:
             "load_active_inputs": store.load_active_inputs(runtime_id),
             "page_active_inputs": list(pages(store.page_active_inputs, runtime_id)),
             "page_terminal_inputs": sorted(ended_inputs, key=lambda state: str(state.input_id)),
+            "page_abandoned_inputs": list(pages(store.page_abandoned_inputs, runtime_id)),
+            "load_payloads": store.load_payloads(runtime_id, [input_id(n) for n in range(10)]),
             "page_receipts": list(pages(store.page_receipts, runtime_id)),
             "load_session_snapshot": store.load_session_snapshot(runtime_id),
             "load_ops_snapshot": store.load_ops_snapshot(runtime_id),
@@ -224,6 +227,9 @@ def reads(store: RuntimeStore) -> dict[str, object]:
             ],
             "load_boundary_receipt": store.load_boundary_receipt(runtime_id, RUN, 2**63),
         }
+        if copyable(store):
+            asked["page_inputs"] = list(pages(store.page_inputs, runtime_id))
+            asked["page_operations"] = list(pages(store.page_operations, runtime_id))
         found |= {f"{name} {runtime_id}": read for name, read in asked.items()}
     return found
 

@@ -20,12 +20,7 @@ from meerkat.conversation import SessionChange
 from meerkat.identifiers import InputId, LogicalRuntimeId, OperationId, RunId, RuntimeEpochId
 from meerkat.input_lifecycle import InputPhase, InputState
 from meerkat.inputs import Input, PromptInput
-from meerkat.operations import (
-    OperationCompleted,
-    OperationKind,
-    OperationRecord,
-    OperationStatus,
-)
+from meerkat.operations import OperationCompleted, OperationKind, OperationRecord, OperationStatus
 from meerkat.ops_snapshot import OperationRow
 from meerkat.policy import DEFAULT_POLICY, RunBoundary
 from meerkat.receipts import RunBoundaryReceipt
@@ -170,6 +165,8 @@ def everything(store: RuntimeStore, *runtime_ids: LogicalRuntimeId) -> list[Any]
             store.load_runtime(runtime_id),
             store.load_active_inputs(runtime_id),
             store.page_terminal_inputs(runtime_id),
+            store.page_abandoned_inputs(runtime_id),
+            store.load_payloads(runtime_id, [input_id(number) for number in range(10)]),
             store.page_receipts(runtime_id),
             store.load_session_snapshot(runtime_id),
             store.load_ops_snapshot(runtime_id),

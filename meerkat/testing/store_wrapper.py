@@ -164,6 +164,20 @@ class StoreWrapper:
         call = partial(self.inner.page_terminal_inputs, runtime_id, after=after, limit=limit)
         return self.around("page_terminal_inputs", call)
 
+    def page_abandoned_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        """The inputs that were given up, a page at a time."""
+        call = partial(self.inner.page_abandoned_inputs, runtime_id, after=after, limit=limit)
+        return self.around("page_abandoned_inputs", call)
+
+    def load_payloads(
+        self, runtime_id: LogicalRuntimeId, input_ids: Sequence[InputId]
+    ) -> dict[InputId, bytes]:
+        """What inputs say."""
+        call = partial(self.inner.load_payloads, runtime_id, input_ids)
+        return self.around("load_payloads", call)
+
     def page_receipts(
         self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
     ) -> Page[RunBoundaryReceipt]:

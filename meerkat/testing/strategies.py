@@ -10,6 +10,7 @@ from __future__ import annotations
 from meerkat.testing.strategies_commands import BARE_CALLS, Command, commands
 from meerkat.testing.strategies_hostile import SABOTAGES, HostileDocument, hostile_json
 from meerkat.testing.strategies_inputs import (
+    causation_ids,
     conventions,
     correlation_ids,
     headers,
@@ -43,6 +44,7 @@ __all__ = [
     "DrawnPolicy",
     "HostileDocument",
     "accept_outcomes",
+    "causation_ids",
     "commands",
     "conventions",
     "correlation_ids",

@@ -8,6 +8,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from meerkat.identifiers import (
+    CausationId,
     CorrelationId,
     IdempotencyKey,
     InputId,
@@ -63,6 +64,7 @@ _RUNTIME_IDS: Final = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,30}", fullm
 _INPUT_IDS: Final = st.builds(InputId, st.uuids())
 _RUN_IDS: Final = st.builds(RunId, st.uuids())
 _CORRELATION_IDS: Final = st.builds(CorrelationId, st.uuids())
+_CAUSATION_IDS: Final = st.builds(CausationId, st.uuids())
 _OPERATION_IDS: Final = st.builds(OperationId, st.uuids())
 
 
@@ -94,6 +96,11 @@ def operation_ids() -> Strategy[OperationId]:
 def correlation_ids() -> Strategy[CorrelationId]:
     """Correlation ids of any UUID."""
     return _CORRELATION_IDS
+
+
+def causation_ids() -> Strategy[CausationId]:
+    """Causation ids of any UUID."""
+    return _CAUSATION_IDS
 
 
 def keys() -> Strategy[str]:
@@ -154,6 +161,7 @@ _HEADER: Final[dict[str, Strategy[Any]]] = {
     "idempotency_key": optional(_KEYS.map(IdempotencyKey)),
     "supersession_key": optional(_KEYS.map(SupersessionKey)),
     "correlation_id": optional(_CORRELATION_IDS),
+    "causation_id": optional(_CAUSATION_IDS),
     "source": _SOURCES,
 }
 

@@ -23,7 +23,7 @@ from meerkat.events import (
     RuntimeStateChange,
     TopologyEvent,
 )
-from meerkat.identifiers import CausationId, IdempotencyKey, RuntimeEventId
+from meerkat.identifiers import IdempotencyKey, RuntimeEventId
 from meerkat.input_lifecycle import (
     AbandonCause,
     AbandonedOutcome,
@@ -55,12 +55,17 @@ from meerkat.reports import (
     DestroyReport,
     RecoveryReport,
     RecycleReport,
+    RedrivenInput,
+    RedriveReport,
     ResetReport,
     RetireReport,
+    SkippedInput,
+    SkipReason,
     StopReport,
 )
 from meerkat.runtime_lifecycle import RuntimeState
 from meerkat.testing.strategies_inputs import (
+    causation_ids,
     correlation_ids,
     input_ids,
     inputs,
@@ -97,6 +102,7 @@ _STATES: Final = st.builds(
     durability=st.sampled_from(Durability),
     idempotency_key=optional(keys().map(IdempotencyKey)),
     correlation_id=optional(correlation_ids()),
+    causation_id=optional(causation_ids()),
     attempt_count=counts(),
     recovery_count=counts(),
     history=st.lists(
@@ -161,6 +167,21 @@ _REPORTS: Final = st.one_of(
         for kind in (ResetReport, StopReport, DestroyReport)
     ),
     st.builds(RecycleReport, inputs_transferred=counts()),
+    st.builds(
+        RedriveReport,
+        redriven=st.lists(
+            st.builds(RedrivenInput, input_id=input_ids(), redriven_as=input_ids()), max_size=2
+        ).map(tuple),
+        skipped=st.lists(
+            st.builds(
+                SkippedInput,
+                input_id=input_ids(),
+                reason=st.sampled_from(SkipReason),
+                detail=optional(json_text()),
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
 )
 _CURSORS: Final = st.builds(
     EpochCursorSnapshot,
@@ -222,7 +243,7 @@ def envelopes(runtime_id: Strategy[Any] | None = None) -> Strategy[RuntimeEventE
         sequence=counts(),
         timestamp=times(),
         event=_EVENTS,
-        causation_id=optional(st.builds(CausationId, st.uuids())),
+        causation_id=optional(causation_ids()),
         correlation_id=optional(correlation_ids()),
     )
 

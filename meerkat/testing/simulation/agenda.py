@@ -42,6 +42,10 @@ class Agenda:
         """Something can be done: an actor's turn, a call, a task, a thread that goes on."""
         self._ready.append(item)
 
+    def waiting(self) -> tuple[Any, ...]:
+        """What can be done now."""
+        return tuple(self._ready)
+
     def later(self, delay_s: float, item: Any, turn: int = 0) -> None:
         """The same, ``delay_s`` seconds from now."""
         self._order += 1

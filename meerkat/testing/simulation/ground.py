@@ -60,6 +60,11 @@ class SimulatedPool(ActorThreads):
             self._turns += 1
             self._scheduler.ready(actor)
 
+    def busy(self) -> tuple[PooledActor, ...]:
+        """The actors that wait for their turn."""
+        items = self._scheduler.waiting()
+        return tuple(each for each in items if isinstance(each, PooledActor) and each.pool is self)
+
     def had_turn(self) -> None:
         """An actor has had its turn."""
         self._turns -= 1

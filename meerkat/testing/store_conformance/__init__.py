@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from meerkat.testing.store_conformance.base import StoreCapability, needs
 from meerkat.testing.store_conformance.batches import BatchCases
+from meerkat.testing.store_conformance.copies import CopyCases
+from meerkat.testing.store_conformance.given_up import GivenUpCases
 from meerkat.testing.store_conformance.inputs import InputCases
 from meerkat.testing.store_conformance.lasting import LastingCases
 from meerkat.testing.store_conformance.listings import ListingCases
@@ -25,9 +27,16 @@ from meerkat.testing.store_conformance.retention import RetentionCases
 from meerkat.testing.store_conformance.retention_of_proofs import ProofRetentionCases
 from meerkat.testing.store_conformance.runtimes import RuntimeCases
 from meerkat.testing.store_conformance.sessions import SessionCases
+from meerkat.testing.store_conformance.shared import SharedStoreConformance
 from meerkat.testing.store_conformance.summaries import SummaryCases
 
-__all__ = ["StoreCapability", "StoreConformance", "cases_for", "needs"]
+__all__ = [
+    "SharedStoreConformance",
+    "StoreCapability",
+    "StoreConformance",
+    "cases_for",
+    "needs",
+]
 
 
 class StoreConformance(
@@ -37,11 +46,13 @@ class StoreConformance(
     ReceiptCases,
     ListingCases,
     SummaryCases,
+    GivenUpCases,
     SessionCases,
     OperationCases,
     RetentionCases,
     ProofRetentionCases,
     LastingCases,
+    CopyCases,
 ):
     """All that a RuntimeStore promises, as test cases: subclass it, and say how to open yours.
 

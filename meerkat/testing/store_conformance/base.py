@@ -41,6 +41,9 @@ class StoreCapability(Word):
     NOTICES_DAMAGE = "notices damage"
     """A row that cannot be read is RecoveryCorruption; the class has ``spoil_input``."""
 
+    COPIES = "copies"
+    """It can be copied and copied into: it has the calls of ``CopyableStore``."""
+
 
 def needs(*capabilities: StoreCapability) -> Callable[[Case], Case]:
     """Skip a case for the stores that do not have all of these."""

@@ -6,12 +6,7 @@ from typing import Final
 
 import pytest
 
-from meerkat.conversation import (
-    AppendMessages,
-    ReplaceSnapshot,
-    RewriteMessages,
-    SessionSnapshot,
-)
+from meerkat.conversation import AppendMessages, ReplaceSnapshot, RewriteMessages, SessionSnapshot
 from meerkat.errors import StoreError
 from meerkat.json_values import canonical
 from meerkat.store import RuntimeStore
