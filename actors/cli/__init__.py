@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from actors.cli.arguments import act_on
-from actors.cli.outputs import drop, say
-from actors.cli.status import ExitStatus, NotFoundError, UsageError
+from actors.cli.outputs import drop, replace_the_closed, say
+from actors.cli.status import ExitStatus, NotFoundError, OwnerError, UsageError
 from actors.cli.texts import one_line
-from meerkat.errors import MeerkatError, StoreError
+from meerkat.errors import MeerkatError, RecoveryCorruption, StoreError
 from meerkat.store.ownership import StoreInUse
+from meerkat.store.sqlite_file import Damaged, NotOurs
 
 __all__ = ["main"]
 
@@ -23,6 +24,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the arguments say and give the exit status. Raises nothing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    replace_the_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a message may hold what no locale has
     status = _with_status(lambda: act_on(arguments))
@@ -44,8 +46,13 @@ def _with_status(act: Callable[[], int]) -> int:
     except StoreInUse as error:
         text = f"{error}; wait until it has ended, or use another --store"
         return _fail(text, ExitStatus.STORE)
-    except StoreError as error:
-        return _fail(str(error), ExitStatus.STORE)
+    except (StoreError, RecoveryCorruption) as error:
+        met = (error, error.__cause__)  # a driver says of a row that it has met
+        known = any(isinstance(each, Damaged | NotOurs | RecoveryCorruption) for each in met)
+        text = f"{error}; meerkat doctor says what to do" if known else str(error)
+        return _fail(text, ExitStatus.STORE)
+    except OwnerError as error:
+        return _fail(str(error), error.status)
     except (NotFoundError, MeerkatError) as error:
         return _fail(str(error), ExitStatus.TROUBLE)
     except OSError as error:

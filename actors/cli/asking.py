@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from actors.cli.status import UsageError
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--yes``."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def agreed(command: str, loses: str) -> bool:

@@ -33,6 +33,9 @@ ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 STDERR_TAIL_BYTES: Final = 2_000
 """How much of standard error a failure carries: the end, where the error is."""
 
+START_S: Final = 1.0
+"""How long the start of a program may hold up the end of all of them: it takes milliseconds."""
+
 CANCEL_POLL_S: Final = 0.1
 """How long a cancelled run may go unnoticed."""
 
@@ -52,8 +55,10 @@ class CommandExecutor:
             raise UsageError("--command is empty")
         if shutil.which(self._argv[0]) is None:
             raise UsageError(f"--command: there is no program {self._argv[0]!r}")
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()  # entered anew by a signal in the thread that has it
         self._processes: set[subprocess.Popen[bytes]] = set()
+        self._starting = 0
+        self._over = False
 
     def apply(self, context: RunContext, primitive: StagedInput) -> RunOutput:
         """Perform one run. Raises ApplyFailed and RunCancelled."""
@@ -64,25 +69,44 @@ class CommandExecutor:
         ):
             request.write(_request(context, primitive))
             request.seek(0)
-            process = subprocess.Popen(  # noqa: S603 - the user's own command
-                self._argv, stdin=request, stdout=answer, stderr=errors, start_new_session=True
-            )
+            process = self._start(stdin=request, stdout=answer, stderr=errors)
             status = self._wait_for(process, context)
             if status:
                 raise ApplyFailed(_failure(status, errors))
             return _output(_read_start(answer, ANSWER_BYTES_MAX + 1), primitive)
 
     def kill_all(self) -> None:
-        """End every program that still runs, at once."""
-        with self._lock:
+        """End every program that still runs, at once; none is started from now on."""
+        with self._changed:
+            self._over = True
+            self._changed.wait_for(lambda: not self._starting, START_S)
             processes = tuple(self._processes)
         for process in processes:
             _signal_group(process, signal.SIGKILL)
 
+    def _start(
+        self, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Start the program: from before it runs until it is known, ``kill_all`` waits for it."""
+        with self._changed:
+            if self._over:
+                raise RunCancelled
+            self._starting += 1
+        process = None
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the user's own command
+                self._argv, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+            )
+            return process
+        finally:
+            with self._changed:
+                self._starting -= 1
+                if process is not None:
+                    self._processes.add(process)
+                self._changed.notify_all()
+
     def _wait_for(self, process: subprocess.Popen[bytes], context: RunContext) -> int:
         """Give the exit status; raise RunCancelled, with nothing left running, if cancelled."""
-        with self._lock:
-            self._processes.add(process)
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
@@ -94,7 +118,7 @@ class CommandExecutor:
                 _end_group(process)
             else:
                 _signal_group(process, signal.SIGKILL)  # what it started and left behind
-            with self._lock:
+            with self._changed:
                 self._processes.discard(process)
 
 

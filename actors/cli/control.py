@@ -1,90 +1,37 @@
 """Calls made by hand: ``meerkat retire``, ``pause``, ``recover`` and the others of ``VERBS``.
 
-The database is taken over for the one call, through the front door like any host's. One that a
-running process owns is refused with the owner's name: never is anything done behind its back.
-No run is started, and no other runtime is loaded.
+The database is taken over for the one call. One that a running process owns is that process's to
+act on: it is asked over the page that it serves with its actions allowed, and without one the call
+is refused with the owner's name. Never is anything done behind its back.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import textwrap
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Any, Final
 
 from attrs import frozen
 
-from actors.cli.asking import agreed
-from actors.cli.grammar import Command, add_json, add_runtime, add_store, add_yes, store_of
+from actors.by_hand import done_by_hand
+from actors.cli.asking import add_yes, agreed
+from actors.cli.grammar import Command, add_json, add_runtime, add_store, store_of
 from actors.cli.looking import database_of, row_of
 from actors.cli.outputs import say
-from actors.cli.status import ExitStatus
+from actors.cli.owner import OwnerGone, page_of
+from actors.cli.status import ExitStatus, OwnerError
 from actors.cli.texts import json_line, one_line
-from actors.control_plane import ControlPlane
-from meerkat.codec import to_json
-from meerkat.identifiers import LogicalRuntimeId
+from actors.facts import Facts
+from actors.verbs import VERBS, Verb, picked
+from meerkat.errors import Overloaded
+from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.input_lifecycle import AbandonCause
+from meerkat.reports import SkipReason
 from meerkat.store import RuntimeStore
-
-
-@frozen(kw_only=True)
-class Verb:
-    """One of the calls. ``asks`` is what is said before it gives up what waits; None: nothing."""
-
-    call: Callable[[ControlPlane, str], Any]
-    summary: str
-    does: str
-    asks: str | None = None
-
-
-VERBS: Final[Mapping[str, Verb]] = {
-    "recover": Verb(
-        call=ControlPlane.recover,
-        summary="put right what a crash left",
-        does="Put right what a crash left, and bring back one that was set aside.",
-    ),
-    "recycle": Verb(
-        call=ControlPlane.recycle,
-        summary="start over, with what waits kept",
-        does="Start over with all that waits kept, in its order.",
-    ),
-    "pause": Verb(
-        call=ControlPlane.pause,
-        summary="start no run, until it is resumed",
-        does="Start no run from now on, whoever has the database; inputs are taken in, and wait.",
-    ),
-    "resume": Verb(
-        call=ControlPlane.resume,
-        summary="start runs again",
-        does="Let runs be started again, by whoever has the database next.",
-    ),
-    "retire": Verb(
-        call=ControlPlane.retire,
-        summary="take no more input",
-        does="Take no more input. Nobody runs what waits here, so it is given up.",
-        asks="its {pending} waiting inputs are given up, and it takes no more",
-    ),
-    "stop": Verb(
-        call=ControlPlane.stop_runtime,
-        summary="give up what waits, until a reset",
-        does="Give up what waits; only a reset revives it.",
-        asks="its {pending} waiting inputs are given up, and only a reset revives it",
-    ),
-    "reset": Verb(
-        call=ControlPlane.reset,
-        summary="give up what waits, and start anew",
-        does="Give up what waits, and begin a new epoch.",
-        asks="its {pending} waiting inputs are given up, and a new epoch begins",
-    ),
-    "destroy": Verb(
-        call=ControlPlane.destroy,
-        summary="give up what waits, for good",
-        does="Give up what waits, for good: from then on it is destroyed.",
-        asks="its {pending} waiting inputs are given up, and it is gone for good",
-    ),
-}
-"""The calls by name; what each promises in full stands in ``ControlPlane``."""
+from meerkat.store.ownership import StoreInUse
 
 
 @frozen(kw_only=True)
@@ -94,40 +41,66 @@ class ControlOptions:
     verb: str
     runtime_id: LogicalRuntimeId
     store: RuntimeStore
+    picked: Mapping[str, Any]
     yes: bool
     json: bool
-
-
-class _OneRuntime:
-    """A store whose other runtimes stay where they are: nothing is taken up at the start."""
-
-    def __init__(self, store: RuntimeStore) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def runtimes_with_work(self) -> list[LogicalRuntimeId]:
-        """None."""
-        return []
 
 
 def control(options: ControlOptions) -> ExitStatus:
     """Do it and say what was done. Raises UsageError, NotFoundError and MeerkatError."""
     verb, store = VERBS[options.verb], options.store
-    database_of(store)
+    database = database_of(store)
     try:
-        name = str(row_of(store, options.runtime_id).runtime_id)
+        runtime_id = row_of(store, options.runtime_id).runtime_id
         if verb.asks is not None and not options.yes and not _asked(options, verb.asks, store):
             say("nothing was done")
             return ExitStatus.TROUBLE
     finally:
         store.close()
-    with ControlPlane(cast("RuntimeStore", _OneRuntime(store))) as plane:
-        report = verb.call(plane, name)
-        state = plane.runtime_state(name)
-    _print(options, {} if report is None else json.loads(to_json(report)), str(state))
-    return ExitStatus.OK
+    try:
+        done = done_by_hand(store, verb, runtime_id, **picked(verb, options.picked))
+    except Overloaded:
+        say("what came back until then is back; have it worked, then call it again")
+        raise
+    except StoreInUse as in_use:
+        done = _done_by_owner(in_use, database, options)
+    else:
+        _say_leftover(database)
+    if options.json:
+        print(json_line(done))
+    else:
+        _print(done, _AND.get(options.verb, ""))
+    return _status_of(done)
+
+
+def _done_by_owner(in_use: StoreInUse, database: Path, options: ControlOptions) -> Facts:
+    """Have the process do it that owns the database; OwnerError where it cannot be asked."""
+    name = str(options.runtime_id)
+    call = VERBS[options.verb].call.__name__
+    itself = f"that process is to do it, by {call}({name!r}) of its ControlPlane"
+    try:
+        page = page_of(database)
+        if page is None:
+            raise OwnerError(
+                f"{in_use.text}, which serves no page: {itself}, or is to be started with a page "
+                "that acts (meerkat run ... --serve --allow-actions)"
+            )
+        if not page.access.allow_actions:
+            raise OwnerError(
+                f"{in_use.text}, whose page only shows: {itself}, or is to serve its page with "
+                "actions allowed (--allow-actions)"
+            )
+        return page.act(name, options.verb, options.picked)
+    except OwnerGone as gone:
+        raise OwnerError(f"{in_use.text}, which serves no page ({gone}): {itself}") from gone
+
+
+def _say_leftover(database: Path) -> None:
+    """Tell of a page whose process has ended without taking its file along."""
+    try:
+        page_of(database)
+    except OwnerError as error:
+        say(str(error))
 
 
 def _asked(options: ControlOptions, asks: str, store: RuntimeStore) -> bool:
@@ -136,15 +109,40 @@ def _asked(options: ControlOptions, asks: str, store: RuntimeStore) -> bool:
     return agreed(named, asks.format(pending=pending))
 
 
-def _print(options: ControlOptions, report: dict[str, Any], state: str) -> None:
-    if options.json:
-        print(json_line({"runtime_id": str(options.runtime_id), "state": state, **report}))
-        return
-    print(f"{one_line(str(options.runtime_id))} is {state}")
-    for name, value in report.items():
-        shown = value if isinstance(value, list) else [str(value)]
-        for text in shown:
+def _print(done: Facts, besides: str) -> None:
+    print(f"{one_line(done['runtime_id'])} is {done['state']}{besides}")
+    for name, value in done.items():
+        for text in _LINES.get(name, _one)(value):
             print(f"{name.replace('_', ' ')}: {one_line(text)}")
+
+
+_AND: Final[Mapping[str, str]] = {"pause": ", and paused", "resume": ", and not paused"}
+"""What a verb changes that is no state."""
+
+
+def _one(value: Any) -> list[str]:
+    return [str(value)]
+
+
+def _words_of(skipped: list[Facts]) -> list[str]:
+    return [" ".join(filter(None, each.values())) for each in skipped]
+
+
+_LINES: Final[Mapping[str, Callable[[Any], list[str]]]] = {
+    "runtime_id": lambda _: [],
+    "state": lambda _: [],
+    "details": list,
+    "redriven": lambda pairs: [str(len(pairs))],
+    "skipped": _words_of,
+}
+"""Part of a report → its lines for people; of what is not here, one."""
+
+
+def _status_of(report: Facts) -> ExitStatus:
+    """What came back before is as it should be; what cannot come back is trouble."""
+    back = str(SkipReason.REDRIVEN_ALREADY)
+    gone = [each for each in report.get("skipped", ()) if each["reason"] != back]
+    return ExitStatus.TROUBLE if gone else ExitStatus.OK
 
 
 # --- the commands -----------------------------------------------------------------------
@@ -152,11 +150,38 @@ def _print(options: ControlOptions, report: dict[str, Any], state: str) -> None:
 _COLUMNS: Final = 40
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+_CAUSES: Final = tuple(str(each) for each in AbandonCause)
+
+
+def _add_options(verb: Verb, parser: argparse.ArgumentParser) -> None:
     add_runtime(parser)
+    if verb.picks:
+        parser.add_argument(
+            "--input",
+            metavar="ID",
+            dest="input_ids",
+            action="append",
+            type=_input_id,
+            help="this input; may be given many times (default: every one)",
+        )
+        parser.add_argument(
+            "--reason",
+            dest="causes",
+            action="append",
+            choices=_CAUSES,
+            metavar="WORD",
+            help=f"what was given up for this; may be given many times: {', '.join(_CAUSES)}",
+        )
     add_store(parser)
     add_yes(parser)
     add_json(parser)
+
+
+def _input_id(text: str) -> str:
+    try:
+        return str(InputId.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r}: {error}") from error
 
 
 def _act(name: str, given: argparse.Namespace) -> ExitStatus:
@@ -165,30 +190,40 @@ def _act(name: str, given: argparse.Namespace) -> ExitStatus:
             verb=name,
             runtime_id=given.runtime,
             store=store_of(given),
+            picked={each: getattr(given, each, None) for each in ("input_ids", "causes")},
             yes=given.yes,
             json=given.json,
         )
     )
 
 
+_PICKING: Final = """\
+  meerkat redrive support-1 --reason \\
+    max_attempts_exhausted
+  meerkat redrive support-1 --input \\
+    0192f3c1-7d1e-7c55-9a70-5e2f0c9d8b41
+"""
+
+
 def _command(name: str, verb: Verb) -> Command:
     text = f"""\
 {textwrap.fill(verb.does, _COLUMNS)}
 
-The database must not be in use: while a
-process owns it, that one is to do it,
-and is named here.
+While a process owns the database it is
+asked to do it, over the page that it
+serves with actions allowed; without one
+it is named, and nothing is done.
 
 examples:
   meerkat {name} support-1
   meerkat {name} support-1 --yes --json
-"""
+{_PICKING if verb.picks else ""}"""
     return Command(
         name=name,
         operand="RUNTIME",
         summary=verb.summary,
         help=text,
-        add_options=_add_options,
+        add_options=partial(_add_options, verb),
         act=partial(_act, name),
     )
 

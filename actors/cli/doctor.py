@@ -15,15 +15,20 @@ from actors.cli.grammar import Command, add_json, add_store, store_of
 from actors.cli.looking import database_of
 from actors.cli.outputs import say
 from actors.cli.status import ExitStatus
-from actors.cli.texts import json_line, one_line
+from actors.cli.texts import counted, json_line, one_line
 from meerkat.store import RuntimeStore
 from meerkat.store.schema import SCHEMA_VERSION
 from meerkat.store.sqlite_checkup import Checkup, Finding, Part
 
 ADVICE: Final[Mapping[Part, str]] = {
     Part.FILE: (
-        "Damaged pages: stop the owner, keep a copy of the file with its -wal, and restore a "
-        "backup. A file that others may open: chmod 600."
+        "Damaged, or cut short: stop the owner, keep a copy of the file with its -wal, and "
+        "restore a backup."
+    ),
+    Part.ACCESS: "What sessions say is for their owner alone: chmod 600.",
+    Part.SCHEMA: (
+        "Nothing of it was looked at or touched. Of a newer meerkat: use that one. Of another "
+        "application: see which file --store names."
     ),
     Part.RUNTIME: "The runtime stays unavailable, the others go on; restore it from a backup.",
     Part.INPUT: (
@@ -58,8 +63,9 @@ def doctor(options: DoctorOptions) -> ExitStatus:
         return _status(findings)
     for part in sorted({finding.part for finding in findings}, key=list(Part).index):
         print(f"\n{part}: {ADVICE[part]}")
-    counted = ", ".join(f"{number} {part}" for part, number in _checked(checkup).items())
-    say(f"looked at {counted or 'an empty file'}; {len(findings)} findings")
+    seen = ", ".join(counted(checkup.checked[part], one) for part, one in _looked_at(checkup))
+    nothing = "an empty file" if checkup.readable else "nothing of it"
+    say(f"looked at {seen or nothing}; {counted(len(findings), 'finding')}")
     if checkup.schema is not None and checkup.schema < SCHEMA_VERSION:
         say(f"its schema is {checkup.schema}: the next start brings it to {SCHEMA_VERSION}")
     return _status(findings)
@@ -80,22 +86,22 @@ def _document(checkup: Checkup, findings: list[Finding]) -> dict[str, object]:
             {"part": str(each.part), "runtime_id": each.runtime, "found": each.found}
             for each in findings
         ],
-        "looked_at": _checked(checkup),
+        "looked_at": {f"{one}s": checkup.checked[part] for part, one in _looked_at(checkup)},
         "schema": checkup.schema,
     }
 
 
-def _checked(checkup: Checkup) -> dict[str, int]:
-    """How many of each were looked at, by what several of them are called."""
-    return {_MANY[part]: checkup.checked[part] for part in _MANY if checkup.checked[part]}
+def _looked_at(checkup: Checkup) -> list[tuple[Part, str]]:
+    """The parts of which there were some, and what one of each is called."""
+    return [(part, one) for part, one in _ONE.items() if checkup.checked[part]]
 
 
-_MANY: Final[Mapping[Part, str]] = {
-    Part.RUNTIME: "runtimes",
-    Part.INPUT: "inputs",
-    Part.RECEIPT: "receipts",
-    Part.MESSAGES: "messages",
-    Part.OPERATION: "operations",
+_ONE: Final[Mapping[Part, str]] = {
+    Part.RUNTIME: "runtime",
+    Part.INPUT: "input",
+    Part.RECEIPT: "receipt",
+    Part.MESSAGES: "message",
+    Part.OPERATION: "operation",
 }
 
 

@@ -7,29 +7,34 @@ help, and how the options become a value. ``arguments`` has the list of all.
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from typing import Final
 
 from attrs import frozen
 
-from actors.cli.status import ExitStatus, UsageError
+from actors.cli.status import MEANS, ExitStatus, UsageError
 from meerkat.errors import StoreError
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store import RuntimeStore, open_store
 
 DEFAULT_STORE: Final = "sqlite:///meerkat.db"
 
-STATUSES: Final = """\
-exit status:
-  0    everything was done
-  1    a bad line, an input that was
-       refused or given up, no such
-       runtime, or something wrong
-  2    the command line is wrong
-  3    the store refused or failed
-  130  stopped by Ctrl-C or SIGTERM
-  141  the reader of the output left
-"""
+_DIGITS_MAX: Final = 15
+"""Of a number: more than anybody has of anything, and less than SQLite cannot count to."""
+
+_NARROW: Final = 40
+_INDENT: Final = " " * len("usage: ")
+
+
+def _statuses() -> str:
+    lines = ["exit status:"]
+    for status, means in MEANS.items():
+        lines += textwrap.wrap(f"  {status:<3}  {means}", _NARROW, subsequent_indent=" " * 7)
+    return "\n".join(lines) + "\n"
+
+
+STATUSES: Final = _statuses()
 
 
 @frozen(kw_only=True)
@@ -45,15 +50,16 @@ class Command:
 
     def add_to(self, commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         """Add it to the commands of a parser."""
+        usage = " ".join(["meerkat", self.name, *self.operand.split(), "[options]"])
         parser = commands.add_parser(
             self.name,
             help=self.summary,
             description=f"{self.help}\n{STATUSES}",
-            usage=" ".join(["meerkat", self.name, *self.operand.split(), "[options]"]),
+            usage=textwrap.fill(f"{_INDENT}{usage}", _NARROW, subsequent_indent=_INDENT).lstrip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.add_options(parser)
-        parser.set_defaults(act=self.act)
+        parser.set_defaults(act=self.act, refuse=parser.error)
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -73,28 +79,43 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def optional_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add the operand that names a runtime, or all of them by not being there."""
+    parser.add_argument(
+        "runtime",
+        metavar="RUNTIME",
+        nargs="?",
+        type=_runtime_id,
+        help="the id of the runtime (default: all)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON, on one line")
 
 
-def add_yes(parser: argparse.ArgumentParser) -> None:
-    """Add ``--yes``."""
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-
-
 def store_of(given: argparse.Namespace) -> RuntimeStore:
-    """The store that was named; UsageError for a URL of another form."""
+    """The store that ``--store`` names; UsageError as by :func:`store_at`."""
+    return store_at(given.store, said_by="--store")
+
+
+def store_at(url: str, *, said_by: str) -> RuntimeStore:
+    """The store of a URL; UsageError for one of another form, or without what it needs."""
     try:
-        return open_store(given.store)
+        return open_store(url)
     except StoreError as error:
-        raise UsageError(f"--store: {error.text}") from error
+        raise UsageError(f"{said_by}: {error.text}") from error
+    except ModuleNotFoundError as missing:  # of an extra; it says which
+        raise UsageError(f"{said_by}: {missing}") from missing
 
 
 def positive(text: str) -> int:
-    """A number above 0, as argparse wants to be told."""
-    if not text.isascii() or not text.isdigit() or not int(text):
+    """A number above 0 that a store can count to, as argparse wants to be told."""
+    if not text.isascii() or not text.isdigit() or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    if len(text.lstrip("0")) > _DIGITS_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} has more than {_DIGITS_MAX} digits")
     return int(text)
 
 

@@ -6,30 +6,19 @@ What an input says is shown only when it is asked for.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Final
 
 from attrs import frozen
 
 from actors.cli.grammar import Command, add_runtime, add_store, store_of
 from actors.cli.looking import looking_at, row_of
-from actors.cli.pages import (
-    Columns,
-    Facts,
-    Paging,
-    add_paging,
-    fact,
-    paging_of,
-    print_page,
-    text_of,
-)
+from actors.cli.pages import Columns, Paging, add_paging, fact, paging_of, print_page, read_page
 from actors.cli.status import ExitStatus
 from actors.cli.texts import json_line
-from meerkat.codec import to_json
-from meerkat.identifiers import LogicalRuntimeId
+from actors.facts import Facts, inputs_facts
+from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.input_lifecycle import InputState
-from meerkat.outcomes import completion_of
-from meerkat.store import RuntimeStore
+from meerkat.store import Page, RuntimeStore
 
 
 @frozen(kw_only=True)
@@ -48,40 +37,17 @@ def inputs(options: InputsOptions) -> ExitStatus:
     paging = options.paging
     with looking_at(options.store) as store:
         row = row_of(store, options.runtime_id)
-        read = store.page_terminal_inputs if options.ended else store.page_active_inputs
-        page = read(row.runtime_id, after=paging.after, limit=paging.limit)
-    shown = [_of_input(state, payload=options.payload) for state in page.items]
+
+        def read(store: RuntimeStore) -> Page[InputState]:
+            listed = store.page_terminal_inputs if options.ended else store.page_active_inputs
+            after = None if paging.after is None else str(InputId.parse(paging.after))
+            return listed(row.runtime_id, after=after, limit=paging.limit)
+
+        page = read_page(read, store, paging)
+        shown = inputs_facts(store, row.runtime_id, page.items, payload=options.payload)
     columns = {**_INPUT, "PAYLOAD": _payload_of} if options.payload else _INPUT
     print_page("inputs", page.next, shown, columns, paging)
     return ExitStatus.OK
-
-
-def _of_input(state: InputState, *, payload: bool) -> Facts:
-    facts: Facts = {
-        "input_id": str(state.input_id),
-        "phase": str(state.phase),
-        "kind": None if state.input is None else str(state.input.kind),
-        "admission_sequence": state.admission_sequence,
-        "attempt_count": state.attempt_count,
-        "created_at": state.created_at,
-        "updated_at": state.updated_at,
-        "idempotency_key": text_of(state.idempotency_key),
-        "correlation_id": text_of(state.correlation_id),
-        "last_run_id": text_of(state.last_run_id),
-        "last_boundary_sequence": state.last_boundary_sequence,
-        "reason": _reason_of(state),
-        "last_error": state.last_error,
-    }
-    if payload:
-        facts["payload"] = None if state.input is None else json.loads(to_json(state.input))
-    return facts
-
-
-def _reason_of(state: InputState) -> str | None:
-    ending = completion_of(state)
-    if ending is None:
-        return None
-    return ending.reason or text_of(ending.displaced_by)
 
 
 def _payload_of(facts: Facts) -> str | None:

@@ -8,6 +8,17 @@ from contextlib import suppress
 from typing import TextIO
 
 
+def replace_the_closed() -> None:
+    """Put nothing in the place of each standard stream that was closed before we began.
+
+    Python has None there, and the next file that is opened would get its number: what others
+    write to a standard stream would be in the database.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write a line about the job to standard error, or to ``stream``; never raises."""
     stream = stream or sys.stderr

@@ -21,12 +21,10 @@ from actors.cli.status import UsageError
 from actors.cli.tables import age, print_table
 from actors.cli.texts import json_line
 from actors.clock import SystemClock
+from actors.facts import Facts, plain
 from meerkat.store import Page, RuntimeStore
 
 T = TypeVar("T")
-
-Facts: TypeAlias = dict[str, Any]
-"""What is said of one thing, by name: the JSON of it, but for times."""
 
 Columns: TypeAlias = Mapping[str, Callable[[Facts], Any]]
 """A table for people: its headings, and what stands below them. A time is shown as an age."""
@@ -61,7 +59,7 @@ def print_page(
 ) -> None:
     """Print it, as JSON on one line or as a table; where it goes on, on standard error."""
     if paging.json:
-        print(json_line({name: [_plain(facts) for facts in shown], "next": following}))
+        print(json_line({name: [plain(facts) for facts in shown], "next": following}))
         return
     now = SystemClock().now()
     rows = [[_cell(cell(facts), now) for cell in columns.values()] for facts in shown]
@@ -73,31 +71,24 @@ def print_page(
         say(f"there are more: --after {shlex.quote(following)}")
 
 
-def _plain(facts: Facts) -> Facts:
-    return {
-        name: value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
-        for name, value in facts.items()
-    }
-
-
 def _cell(value: Any, now: datetime) -> Any:
     return age(value, now) if isinstance(value, datetime) else value
-
-
-def text_of(value: object) -> str | None:
-    """The text of a value, if there is one."""
-    return None if value is None else str(value)
 
 
 PAGE: Final = 50
 """Lines of a listing, unless it is said: what one looks through."""
 
 
-def add_paging(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which page, and how it is printed."""
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add ``--limit``."""
     parser.add_argument(
         "--limit", metavar="N", type=positive, default=PAGE, help="how many (default: %(default)s)"
     )
+
+
+def add_paging(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which page, and how it is printed."""
+    add_limit(parser)
     parser.add_argument("--after", metavar="PLACE", help="go on where the last page said")
     add_json(parser)
 

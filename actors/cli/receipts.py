@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Final, cast
+from typing import Final
 
 from attrs import frozen
 
 from actors.cli.grammar import Command, add_runtime, add_store, store_of
 from actors.cli.looking import looking_at, row_of
-from actors.cli.pages import (
-    Columns,
-    Facts,
-    Paging,
-    add_paging,
-    fact,
-    paging_of,
-    print_page,
-    read_page,
-)
+from actors.cli.pages import Columns, Paging, add_paging, fact, paging_of, print_page, read_page
 from actors.cli.status import ExitStatus
-from meerkat.codec import to_json
+from actors.facts import receipt_facts
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store import Page, RuntimeStore
@@ -49,12 +39,8 @@ def receipts(options: ReceiptsOptions) -> ExitStatus:
 
     with looking_at(options.store) as store:
         page = read_page(read, store, paging)
-    print_page("receipts", page.next, map(_of_receipt, page.items), _RECEIPT, paging)
+    print_page("receipts", page.next, map(receipt_facts, page.items), _RECEIPT, paging)
     return ExitStatus.OK
-
-
-def _of_receipt(receipt: RunBoundaryReceipt) -> Facts:
-    return cast("Facts", json.loads(to_json(receipt)))
 
 
 _RECEIPT: Final[Columns] = {

@@ -9,29 +9,30 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from attrs import frozen
 
-from actors.cli.command import CommandExecutor
-from actors.cli.executors import echo, load_executor
+from actors.cli.executors import echo
 from actors.cli.feeder import Feeder
 from actors.cli.grammar import Command, add_store, positive, store_of
 from actors.cli.inputs_file import read_lines
 from actors.cli.news import ExecutorLeft, Interrupted, NewsQueue
+from actors.cli.performing import Performer, add_executors, performer_of
 from actors.cli.progress import Progress, progress_on
+from actors.cli.serving import PageOptions, check_address, dashboard, page, port
 from actors.cli.signals import stopping_signals
 from actors.cli.status import ExitStatus, UsageError
 from actors.cli.tally import CallsInHand, Count, Tally, counted_executor, counted_store
 from actors.cli.texts import json_line
 from actors.clock import SystemClock
 from actors.control_plane import ControlPlane
-from actors.executors import Executor
-from actors.settings import GRACE_S
+from actors.settings import GRACE_S, MAX_CONCURRENT_RUNS
 from meerkat.errors import StoreError
-from meerkat.store import RuntimeStore
+from meerkat.store import RuntimeStore, SqliteStore
 
 STOP_TIMEOUT_S: Final = 10.0
 """How long the runs in hand may go on after Ctrl-C: a person is waiting."""
@@ -48,7 +49,8 @@ class RunOptions:
     store: RuntimeStore
     executor: str | None
     command: str | None
-    max_concurrent_runs: int | None
+    max_concurrent_runs: int
+    page: PageOptions | None
     json: bool
     arguments: tuple[str, ...]
     """The command line itself, to say how to go on."""
@@ -56,23 +58,13 @@ class RunOptions:
 
 def run(options: RunOptions) -> ExitStatus:
     """Take the file to its end. Raises UsageError; a store that fails is a status."""
-    executor, kill_all = _executor_of(options)
+    performer = performer_of(options.executor, options.command) or Performer(executor=echo)
     try:
         file = open(options.inputs, "rb")  # noqa: SIM115, PTH123 - closed by _Job, below
     except OSError as error:
         raise UsageError(f"cannot read {options.inputs}: {error.strerror}") from error
     with file:
-        return _Job(options, executor, kill_all).work(file)
-
-
-def _executor_of(options: RunOptions) -> tuple[Executor, Callable[[], None]]:
-    """The executor asked for, and what ends everything it has started."""
-    if options.command is not None:
-        command = CommandExecutor(options.command)
-        return command, command.kill_all
-    if options.executor is not None:
-        return load_executor(options.executor), lambda: None
-    return echo, lambda: None
+        return _Job(options, performer).work(file)
 
 
 def _program() -> tuple[str, ...]:
@@ -86,29 +78,35 @@ def _program() -> tuple[str, ...]:
 class _Job:
     """One call of ``meerkat run``."""
 
-    def __init__(
-        self, options: RunOptions, executor: Executor, kill_all: Callable[[], None]
-    ) -> None:
+    def __init__(self, options: RunOptions, performer: Performer) -> None:
         self._options = options
-        self._kill_all = kill_all
+        self._kill_all = performer.kill_all
         self._news: NewsQueue = SimpleQueue()
         self._tally = Tally()
         self._clock = SystemClock()
         self._cut_short = False
         self._store = counted_store(options.store, self._tally, self._news.put)
         self._calls = CallsInHand(self._tally, lambda: self._news.put(ExecutorLeft()))
-        self._executor = counted_executor(executor, self._calls)
+        self._executor = counted_executor(performer.executor, self._calls)
 
     def work(self, file: BinaryIO) -> ExitStatus:
         """Do it all; the summary is printed however it ends."""
         began = self._clock.monotonic()
-        plane = self._plane()
+        if self._options.page is not None:
+            dashboard()
+            check_address(self._options.page)
+        plane = ControlPlane(
+            self._store,
+            self._executor,
+            max_concurrent_runs=self._options.max_concurrent_runs,
+        )
         with stopping_signals(self._news, self._kill_all):
             plane.start()
             progress = progress_on(sys.stderr, self._clock)
             feeder = Feeder(plane, self._store, self._tally, progress, self._news)
             try:
-                status = self._feed(feeder, file, progress)
+                with self._page(plane, progress):
+                    status = self._feed(feeder, file, progress)
             finally:
                 progress.close()
                 plane.stop(drain=False, timeout=STOP_TIMEOUT_S)
@@ -121,11 +119,17 @@ class _Job:
         self._print_summary(feeder, self._clock.monotonic() - began)
         return status
 
-    def _plane(self) -> ControlPlane:
-        settings: dict[str, Any] = {}
-        if self._options.max_concurrent_runs is not None:
-            settings["max_concurrent_runs"] = self._options.max_concurrent_runs
-        return ControlPlane(store=self._store, executor=self._executor, **settings)
+    @contextmanager
+    def _page(self, plane: ControlPlane, progress: Progress) -> Iterator[None]:
+        """The page that is wanted, if one is; a log is not told a token that a file tells."""
+        if self._options.page is None:
+            yield
+            return
+        with page(self._options.page, plane) as served:
+            has_file = isinstance(self._options.store, SqliteStore)
+            secret = has_file and not sys.stderr.isatty()
+            progress.note(f"its page: {served.url if secret else served.url_with_token}")
+            yield
 
     def _feed(self, feeder: Feeder, file: BinaryIO, progress: Progress) -> ExitStatus:
         try:
@@ -179,24 +183,34 @@ class _Job:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", metavar="INPUTS", help="the file, one JSON document a line")
     add_store(parser)
-    executors = parser.add_mutually_exclusive_group()
-    executors.add_argument(
-        "--executor",
-        metavar="MODULE:NAME",
-        help="a function (context, primitive) -> RunOutput; without one, an echo",
-    )
-    executors.add_argument(
-        "--command",
-        metavar="CMD",
-        help="a program started for each run: JSON in, JSON out",
-    )
+    add_executors(parser, without="an echo")
     parser.add_argument(
         "--max-concurrent-runs",
         metavar="N",
         type=positive,
-        help="runs side by side (default: 64)",
+        default=MAX_CONCURRENT_RUNS,
+        help="runs side by side (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--serve",
+        metavar="PORT",
+        nargs="?",
+        type=port,
+        const=0,
+        help="serve the page of it meanwhile (default: at a free port)",
+    )
+    parser.add_argument(
+        "--allow-actions", action="store_true", help="have that page act, and not only show"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def _page_of(given: argparse.Namespace) -> PageOptions | None:
+    if given.serve is not None:
+        return PageOptions(port=given.serve, allow_actions=given.allow_actions)
+    if given.allow_actions:
+        raise UsageError("--allow-actions: of the page of --serve")
+    return None
 
 
 def _act(given: argparse.Namespace) -> ExitStatus:
@@ -207,6 +221,7 @@ def _act(given: argparse.Namespace) -> ExitStatus:
             executor=given.executor,
             command=given.command,
             max_concurrent_runs=given.max_concurrent_runs,
+            page=_page_of(given),
             json=given.json,
             arguments=given.arguments,
         )
@@ -236,6 +251,7 @@ examples:
     --executor my_agent:answer
   meerkat run inputs.jsonl \\
     --command "python agent.py" --json
+  meerkat run inputs.jsonl --serve
 
 """,
     add_options=_add_options,

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 
 from attrs import frozen
 
 from actors.cli.grammar import Command, add_store, store_of
 from actors.cli.looking import looking_at
-from actors.cli.pages import (
-    Columns,
-    Facts,
-    Paging,
-    add_paging,
-    fact,
-    paging_of,
-    print_page,
-    read_page,
-)
-from actors.cli.status import ExitStatus
+from actors.cli.outputs import say
+from actors.cli.owner import page_of
+from actors.cli.pages import Columns, Paging, add_paging, fact, paging_of, print_page, read_page
+from actors.cli.rates import time_in
+from actors.cli.status import ExitStatus, NotFoundError, OwnerError
+from actors.facts import Facts, note_of, runtime_facts, state_of
 from meerkat.runtime_lifecycle import RuntimeState
-from meerkat.store import Order, Page, RuntimeStore, RuntimeSummary
+from meerkat.store import Order, Page, RuntimeStore, RuntimeSummary, SqliteStore
 from meerkat.store.protocol import EVERY_STATE
 
 
@@ -47,41 +43,49 @@ def runtimes(options: RuntimesOptions) -> ExitStatus:
 
     with looking_at(options.store) as store:
         page = read_page(read, store, paging)
-    print_page("runtimes", page.next, map(_of_runtime, page.items), _RUNTIME, paging)
+        runs = _runs_in_hand(store)
+    shown = (runtime_facts(summary, runs.get(summary.name)) for summary in page.items)
+    print_page("runtimes", page.next, shown, _RUNTIME, paging)
     return ExitStatus.OK
 
 
-def _of_runtime(summary: RuntimeSummary) -> Facts:
-    row = summary.row
-    return {
-        "runtime_id": summary.name,
-        "state": None if row is None else str(row.state),
-        "registered": None if row is None else row.registered,
-        "paused": None if row is None else row.paused,
-        "pending_inputs": summary.pending,
-        "oldest_at": summary.oldest_at,
-        "set_aside": None if row is None else row.set_aside,
-        "unreadable": summary.unreadable,
-    }
+def _runs_in_hand(store: RuntimeStore) -> dict[str, Facts]:
+    """As the owner tells them on its page, by runtime; none where it serves none."""
+    try:
+        page = page_of(store.path) if isinstance(store, SqliteStore) else None
+        told = {} if page is None else page.read("/api/runs")
+    except (OwnerError, NotFoundError) as error:
+        say(f"which of them run is not known: {error}")
+        return {}
+    return {run["runtime_id"]: run for run in told.get("runs", ())}
 
 
-def _note_of(facts: Facts) -> str | None:
-    if facts["unreadable"] is not None:
-        return f"unreadable: {facts['unreadable']}"
-    if facts["set_aside"] is not None:
-        return f"set aside: {facts['set_aside']}"
-    if not facts["registered"]:
-        return "unregistered"
-    return "paused" if facts["paused"] else None
+def _run_began(facts: Facts) -> datetime | None:
+    return time_in((facts["run"] or {}).get("began_at"))
 
 
 _RUNTIME: Final[Columns] = {
     "RUNTIME": fact("runtime_id"),
-    "STATE": fact("state"),
+    "STATE": state_of,
     "PENDING": fact("pending_inputs"),
     "OLDEST": fact("oldest_at"),
-    "NOTE": _note_of,
+    "RUN": _run_began,
+    "NOTE": note_of,
 }
+
+
+_STATES: Final = tuple(
+    map(
+        str,
+        (
+            RuntimeState.IDLE,
+            RuntimeState.RETIRED,
+            RuntimeState.STOPPED,
+            RuntimeState.DESTROYED,
+        ),
+    )
+)
+"""Those that are stored, which knows of no run and no executor."""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +101,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--state",
         action="append",
         metavar="STATE",
-        choices=[str(state) for state in RuntimeState],
+        choices=_STATES,
         default=[],
         help="only runtimes in this state; may be given again. States: %(choices)s",
     )
@@ -122,6 +126,9 @@ RUNTIMES: Final = Command(
 Print the runtimes of a store: state,
 inputs that have not ended, how long the
 oldest of them waits, and what is wrong.
+Which of them run, and for how long, the
+process that has the database tells on
+its page, where it serves one.
 
 examples:
   meerkat runtimes

@@ -1,6 +1,6 @@
-"""Signals: Ctrl-C and SIGTERM as news for the main thread.
+"""Signals: Ctrl-C and SIGTERM as news for the main thread, or both as Ctrl-C.
 
-The first one asks the job to stop and is told through the queue. The second one ends the
+Of a job the first one asks the job to stop and is told through the queue. The second one ends the
 process there and then, which loses nothing that was accepted: it is what a crash does.
 """
 
@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from actors.cli.news import Interrupted, NewsQueue
@@ -48,3 +48,32 @@ def stopping_signals(news: NewsQueue, at_once: Callable[[], None]) -> Iterator[N
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def handled(number: int, handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have a signal handled so meanwhile. Outside the main thread nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
+def as_ctrl_c() -> Iterator[None]:
+    """Have either signal raise KeyboardInterrupt, so that what is under way is left in order.
+
+    SIGINT too: whoever started this may have had it ignored, as a shell does in the background.
+    """
+    with ExitStack() as undo:
+        for number in STOPPING:
+            undo.enter_context(handled(number, _interrupt))
+        yield
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,25 +1,35 @@
-"""Exit statuses, and the errors that lead to them. The README's table is made of these."""
+"""Exit statuses, what they mean, and the errors that lead to them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Final
 
 
 class ExitStatus(IntEnum):
     """What the command says when it ends."""
 
     OK = 0
-    """Everything was done."""
     TROUBLE = 1
-    """A bad line, an input that was given up, nothing of that name, or something wrong."""
     USAGE = 2
-    """The command line itself is wrong; nothing was started."""
     STORE = 3
-    """The store refused or failed; the message names the file, and its owner."""
-    INTERRUPTED = 130
-    """Ctrl-C or SIGTERM; 128 + SIGINT, as a shell would say."""
-    CLOSED_OUTPUT = 141
-    """Whoever read our output went away; 128 + SIGPIPE."""
+    INTERRUPTED = 130  # 128 + SIGINT, as a shell would say
+    CLOSED_OUTPUT = 141  # 128 + SIGPIPE
+
+
+MEANS: Final[Mapping[ExitStatus, str]] = {
+    ExitStatus.OK: "everything was done",
+    ExitStatus.TROUBLE: (
+        "a bad line, an input that was refused or given up, nothing of that name, or something "
+        "wrong; the rest was done"
+    ),
+    ExitStatus.USAGE: "the command line is wrong; nothing was started",
+    ExitStatus.STORE: "the store refused or failed; the message names the file, and its owner",
+    ExitStatus.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
+    ExitStatus.CLOSED_OUTPUT: "whoever read the output went away",
+}
+"""What each of them tells; every help and every table in the docs has these words."""
 
 
 class UsageError(Exception):
@@ -28,3 +38,11 @@ class UsageError(Exception):
 
 class NotFoundError(Exception):
     """What the user asked for is not there; its text is what the user reads."""
+
+
+class OwnerError(Exception):
+    """The database's owner cannot be asked, or says no; its text is what the user reads."""
+
+    def __init__(self, text: str, status: ExitStatus = ExitStatus.STORE) -> None:
+        super().__init__(text)
+        self.status = status

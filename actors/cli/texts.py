@@ -26,6 +26,11 @@ def many_lines(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
 
 
+def counted(number: int, what: str) -> str:
+    """So many of them, as one says it: ``1 input``, ``2 inputs``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def json_line(value: Any) -> str:
     """A JSON document on one line, in ASCII, so that no locale can spoil it."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))

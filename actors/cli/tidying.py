@@ -10,15 +10,15 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from actors.cli.asking import agreed
-from actors.cli.grammar import Command, add_json, add_store, add_yes, positive, store_of
-from actors.cli.looking import database_of
+from actors.cli.asking import add_yes, agreed
+from actors.cli.grammar import Command, add_json, add_store, positive, store_of
+from actors.cli.looking import database_of, sqlite_of
 from actors.cli.outputs import say
 from actors.cli.status import ExitStatus, UsageError
 from actors.cli.texts import json_line
 from actors.clock import SystemClock
 from meerkat.limits import Retention
-from meerkat.store import Pruned, RuntimeStore, SqliteStore
+from meerkat.store import Pruned, RuntimeStore
 
 
 @frozen(kw_only=True)
@@ -76,12 +76,11 @@ class VacuumOptions:
 
 def vacuum(options: VacuumOptions) -> ExitStatus:
     """Make the file as small as what is in it. Raises UsageError and StoreError."""
-    path, store = database_of(options.store), options.store
+    path, store = database_of(options.store), sqlite_of(options.store)
     before = path.stat().st_size
     store.acquire()
     try:
-        if isinstance(store, SqliteStore):
-            store.vacuum()
+        store.vacuum()
     finally:
         store.close()
     after = path.stat().st_size
