@@ -25,25 +25,31 @@ from actors.directory import ROOM_WAIT_S
 from actors.door import Asked, Door, RuntimeName
 from actors.executors import Executor
 from actors.feeds import Feed
+from actors.figures import Figures
 from actors.life import HostsSupervisor, Life
 from actors.light import LightFuture
+from actors.redriving import Redriving
 from actors.run_places import RunThreads
+from actors.run_watch import RunNow
 from actors.settings import STOP_TIMEOUT_S, SettingsByName
 from actors.stopping import ShutdownReport
+from actors.supervised import Supervised
 from actors.supervisor import RuntimeSupervisor
 from actors.watching import RuntimeNotice
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.errors import LoopClosed, Overloaded
 from meerkat.events import EventGap, RuntimeEventEnvelope
-from meerkat.identifiers import InputId, RunId, SessionId
-from meerkat.input_lifecycle import InputState
+from meerkat.identifiers import InputId, RunId, SessionId, as_runtime_ids
+from meerkat.input_lifecycle import AbandonCause, InputState
 from meerkat.inputs import Input
 from meerkat.outcomes import AcceptOutcome, CompletionOutcome
 from meerkat.receipts import RunBoundaryReceipt
+from meerkat.redrive import EVERY_CAUSE
 from meerkat.reports import (
     DestroyReport,
     RecoveryReport,
     RecycleReport,
+    RedriveReport,
     ResetReport,
     RetireReport,
     StopReport,
@@ -104,7 +110,7 @@ class AsyncControlPlane:
 
     def _stand_before(self, plane: ControlPlane) -> None:
         self._plane = plane
-        self._calls = Door(plane._life)  # noqa: SLF001 - its calls without its waits
+        self._calls = plane._door.without_waits()  # noqa: SLF001 - what it is for
 
     @classmethod
     async def wrap(
@@ -172,7 +178,7 @@ class AsyncControlPlane:
         self, runtime_ids: Iterable[RuntimeName], *, timeout: float | None = None
     ) -> list[SessionRuntimeBindings]:
         """Make many runtimes known, on a thread; their bindings in the order given."""
-        register = partial(self._plane.register_many, tuple(runtime_ids), timeout=timeout)
+        register = partial(self._plane.register_many, as_runtime_ids(runtime_ids), timeout=timeout)
         return await self._on_a_thread(register)
 
     async def prepare_bindings(
@@ -327,6 +333,23 @@ class AsyncControlPlane:
         """Start runs again, with what has waited."""
         return await self._answer(self._door.resume(runtime_id), timeout)
 
+    async def redrive(
+        self,
+        runtime_id: RuntimeName,
+        input_ids: Iterable[InputId] | None = None,
+        *,
+        causes: Iterable[AbandonCause] = EVERY_CAUSE,
+        timeout: float | None = None,
+    ) -> RedriveReport:
+        """Offer inputs that were given up again, as new ones; the report says which are back.
+
+        Cancelled, what came back until then is back, and the next call goes on.
+        """
+        steps = Redriving(self._door, runtime_id, input_ids, causes, timeout)
+        while not steps.over:
+            steps.took(await self._answer(steps.ask(), steps.left_s))
+        return steps.report
+
     async def set_silent_intents(
         self, runtime_id: RuntimeName, intents: Iterable[str], *, timeout: float | None = None
     ) -> None:
@@ -381,11 +404,23 @@ class AsyncControlPlane:
         asked = self._door.load_boundary_receipt(runtime_id, run_id, sequence)
         return await self._answer(asked, timeout)
 
+    def figures(self) -> Figures:
+        """The plane in numbers; not to be awaited, it waits for nothing, as the next two."""
+        return self._calls.figures()
+
+    def runs_in_hand(self) -> tuple[RunNow, ...]:
+        """The runs that are under way, in the order in which they began."""
+        return self._calls.runs_in_hand()
+
+    def supervision(self) -> Supervised:
+        """What runs for this plane, how each part stands, and which drivers are in trouble."""
+        return self._calls.supervision()
+
     # --- awaiting -----------------------------------------------------------------------
 
     @property
     def _door(self) -> Door:
-        if self._calls.system.loop.is_missed:
+        if self._calls.loop_is_missed:
             raise LoopClosed
         return self._calls
 

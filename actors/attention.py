@@ -98,7 +98,7 @@ class Attention:
             return bool(found)
 
         with self._changed:
-            self._changed.wait_for(look, min(max(0.0, seconds), threading.TIMEOUT_MAX))
+            self._changed.wait_for(look, seconds)
         return found[0] if found else WakeReason.TIMEOUT
 
     def listen(self, listener: Callable[[], object]) -> None:

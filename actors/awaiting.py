@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from actors.light import check_patience, waitable_s
 from meerkat.errors import CallTimedOut
 
 T_co = TypeVar("T_co", covariant=True)
@@ -158,8 +159,9 @@ class AsyncFuture(Generic[T_co]):
 
     async def within(self, timeout_s: float | None, call: str) -> T_co:
         """The same for so many seconds; CallTimedOut then, and the work goes on."""
+        check_patience(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(None if timeout_s is None else waitable_s(timeout_s)):
                 await self._known()
         except TimeoutError:
             if not self.done():

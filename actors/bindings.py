@@ -20,6 +20,7 @@ from actors.clock import Clock
 from actors.directory import Directory
 from actors.forks import Home
 from actors.let_go import LetGo
+from actors.logs import about, without_text
 from actors.operation_log import Keep, OperationDesk, OperationLog
 from actors.replies import OpenCalls
 from actors.run_places import RunThreads
@@ -315,8 +316,13 @@ class BindingsTable:
             self._ending.append(bindings)
         try:
             self._threads.start(partial(self._terminate, bindings, reason, ended))
-        except RuntimeError:
-            logger.exception("the operations of epoch %s are not ended yet", bindings.epoch_id)
+        except RuntimeError as error:
+            logger.exception(
+                "the operations of epoch %s are not ended yet",
+                bindings.epoch_id,
+                exc_info=without_text(error),
+                extra=about(epoch_id=bindings.epoch_id),
+            )
             ended()
 
     def _terminate(
@@ -343,10 +349,15 @@ def _insist(epoch_id: RuntimeEpochId, terminate: Callable[[], object]) -> bool:
             terminate()
         except MeerkatError as error:
             if not attempts_left or not isinstance(error, StoreError):
-                logger.exception("the operations of epoch %s could not be ended", epoch_id)
+                logger.exception(
+                    "the operations of epoch %s could not be ended",
+                    epoch_id,
+                    exc_info=without_text(error),
+                    extra=about(epoch_id=epoch_id),
+                )
                 return False
-        except BaseException:
-            logger.exception("a callback of the host failed")  # when everybody had been told
+        except BaseException as error:  # when everybody had been told
+            logger.exception("a callback of the host failed", exc_info=without_text(error))
             return True
         else:
             return True

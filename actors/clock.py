@@ -10,6 +10,7 @@ import heapq
 import itertools
 import logging
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from actors.light import LightCondition
+from actors.logs import without_text
 from actors.pool import serve_here
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,11 @@ class SystemClock:
     def jitter(self) -> float:
         """A number in [0, 1)."""
         return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+
+def new_token() -> str:
+    """Chance that nobody can guess, as text that fits into a URL."""
+    return secrets.token_urlsafe()
 
 
 class Timer:
@@ -112,6 +119,11 @@ class Timers:
                 heapq.heapify(self._due)
                 self._cancelled = 0
 
+    @property
+    def due(self) -> int:
+        """How many calls are due later. Takes no lock."""
+        return max(0, len(self._due) - self._cancelled)
+
     def stop(self, timeout_s: float | None = None) -> None:
         """Drop what is due later and end the thread, waiting for it so long. Idempotent."""
         with self._changed:
@@ -127,8 +139,8 @@ class Timers:
         while not self._stopped:
             try:
                 self._make_next()
-            except BaseException:  # a clock of the host's, say: the next one is due all the same
-                logger.exception("the timers failed")
+            except BaseException as error:  # a clock of the host's, say: the next one is due
+                logger.exception("the timers failed", exc_info=without_text(error))
 
     def _make_next(self) -> None:
         """Wait until a call is due, and make it. It is due until it was made, or cancelled."""
@@ -162,7 +174,7 @@ def make_call(call: Callable[[], None]) -> None:
     for _ in range(_TRIES):
         try:
             call()
-        except BaseException:
-            logger.exception("a call that was due failed")
+        except BaseException as error:
+            logger.exception("a call that was due failed", exc_info=without_text(error))
         else:
             return

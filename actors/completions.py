@@ -10,9 +10,10 @@ import threading
 from collections import defaultdict, deque
 from itertools import chain
 
-from actors.replies import settle
+from actors.replies import Handle, settle
 from meerkat.identifiers import InputId, LogicalRuntimeId
-from meerkat.outcomes import CompletionHandle, CompletionOutcome
+from meerkat.input_lifecycle import InputState
+from meerkat.outcomes import CompletionHandle, CompletionOutcome, completion_of
 
 
 class Completions:
@@ -34,10 +35,32 @@ class Completions:
         with self._lock:
             self._waiting[runtime_id].setdefault(input_id, []).append(handle)
 
+    def watch_until_ended(
+        self, runtime_id: LogicalRuntimeId, state: InputState, handle: CompletionHandle
+    ) -> bool:
+        """Settle ``handle`` with the input's outcome, or once it has one; is that to come?"""
+        outcome = completion_of(state)
+        if outcome is not None:
+            settle(handle.set_result, outcome)
+            return False
+        if isinstance(handle, Handle):
+            handle.input_id = state.input_id
+        self.watch(runtime_id, state.input_id, handle)
+        return True
+
     def waiting(self, runtime_id: LogicalRuntimeId) -> list[InputId]:
         """The inputs of a runtime that handles wait for."""
         with self._lock:
             return list(self._waiting.get(runtime_id, ()))
+
+    def runtimes(self) -> list[LogicalRuntimeId]:
+        """The runtimes that have handles."""
+        with self._lock:
+            return list(self._waiting)
+
+    def is_waited_for(self, runtime_id: LogicalRuntimeId, input_id: InputId) -> bool:
+        """Does a handle wait for this input? Takes no lock."""
+        return input_id in self._waiting.get(runtime_id, ())
 
     def resolve(
         self, runtime_id: LogicalRuntimeId, input_id: InputId, outcome: CompletionOutcome

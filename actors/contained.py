@@ -20,6 +20,7 @@ import pykka
 from actors.ground import start_thread
 from actors.light import LightAnswer, LightMailbox
 from actors.linked import Ended, Inbox, Mailbox, link_of, mailbox_of
+from actors.logs import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Contained(pykka.Actor):
             if not lives_on:
                 self.__fail(error)
             if asker is not None:
-                logger.info("%s fails its caller", self, exc_info=error)
+                logger.info("%s fails its caller", self, exc_info=without_text(error))
                 said = as_exception(error, self)
                 _settle(asker.set_exception, (type(said), said, said.__traceback__))
             if not lives_on:
@@ -88,12 +89,12 @@ class Contained(pykka.Actor):
         try:
             hook(*args)
         except BaseException as error:
-            logger.exception("a hook of %s failed", self)
+            logger.exception("a hook of %s failed", self, exc_info=without_text(error))
             return error
         return None
 
     def __fail(self, error: BaseException) -> None:
-        logger.error("%s failed", self, exc_info=error)
+        logger.error("%s failed", self, exc_info=without_text(error))
         pykka.ActorRegistry.unregister(self.actor_ref)
         self.actor_stopped.set()
         self.__failure = error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -20,10 +21,13 @@ from actors.dead_letters import DeadLetters
 from actors.door import Asked, Door, RuntimeName, Submission
 from actors.executors import Executor
 from actors.feeds import F, close_granted
-from actors.life import HostsSupervisor, Life, one_of_a_host
+from actors.figures import Figures
+from actors.life import Comings, HostsSupervisor, Life, one_of_a_host
 from actors.many_calls import ManyCalls
+from actors.redriving import Redriving
 from actors.replies import wait_for
 from actors.restarts import RestartPolicy
+from actors.run_watch import RunNow
 from actors.settings import (
     GRACE_S,
     MAX_CONCURRENT_RUNS,
@@ -34,23 +38,17 @@ from actors.settings import (
 from actors.signals import TermBlocks
 from actors.stopping import ShutdownReport
 from actors.subscriptions import Subscription
+from actors.supervised import Supervised
 from actors.supervisor import RuntimeSupervisor
 from actors.system import System
 from actors.threaded import DriverThreads
+from actors.tracing import Tracing
 from actors.watching import RuntimeWatch
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.errors import (
-    CallTimedOut,
-)
+from meerkat.errors import CallTimedOut
 from meerkat.events import RuntimeEventEnvelope
-from meerkat.identifiers import (
-    InputId,
-    LogicalRuntimeId,
-    RunId,
-    SessionId,
-    as_runtime_id,
-)
-from meerkat.input_lifecycle import InputState
+from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, SessionId, as_runtime_ids
+from meerkat.input_lifecycle import AbandonCause, InputState
 from meerkat.inputs import Input
 from meerkat.limits import (
     DEFAULT_BACKOFF,
@@ -60,16 +58,15 @@ from meerkat.limits import (
     Limits,
     Retention,
 )
-from meerkat.outcomes import (
-    AcceptOutcome,
-    CompletionHandle,
-)
+from meerkat.outcomes import AcceptOutcome, CompletionHandle
 from meerkat.policy import DEFAULT_POLICY, PolicyTable
 from meerkat.receipts import RunBoundaryReceipt
+from meerkat.redrive import EVERY_CAUSE
 from meerkat.reports import (
     DestroyReport,
     RecoveryReport,
     RecycleReport,
+    RedriveReport,
     ResetReport,
     RetireReport,
     StopReport,
@@ -96,8 +93,9 @@ class ControlPlane:
     again, with None only to make room for others. ``drivers`` says which threads drive
     runtimes. What is past ``retention`` is cut down in the background. ``restart`` says how
     often what has failed is started anew, 8 times in 60 s by default, and how soon. Coroutine
-    executors run on ``loop``, which is the host's, or on one of the plane's own. :meth:`start`
-    raises TypeError or ValueError for a setting of the wrong kind or range.
+    executors run on ``loop``, which is the host's, or on one of the plane's own. What is traced
+    goes to ``tracing``, such as that of ``actors.otel``. :meth:`start` raises TypeError or
+    ValueError for a setting of the wrong kind or range.
 
     Blocking calls take ``timeout`` in seconds; CallTimedOut, a TimeoutError, bounds the
     caller and never the work. Every call may raise RuntimeNotFound, InvalidState,
@@ -122,29 +120,29 @@ class ControlPlane:
         drivers: DriverThreads = DriverThreads.POOLED,
         retention: Retention = KEEP_EVERYTHING,
         restart: RestartPolicy | None = None,
+        tracing: Tracing | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._open(
-            Life(
-                lambda: RuntimeSupervisor.start(
-                    store=store,
-                    executor=executor,
-                    clock=clock,
-                    max_concurrent_runs=max_concurrent_runs,
-                    limits=limits,
-                    backoff=backoff,
-                    policy=policy,
-                    grace_s=grace_s,
-                    run_deadline_s=run_deadline_s,
-                    stuck_after_s=stuck_after_s,
-                    passivate_after=passivate_after,
-                    drivers=drivers,
-                    retention=retention,
-                    restart=restart,
-                    loop=loop,
-                )
-            )
+        start = partial(
+            RuntimeSupervisor.start,
+            store=store,
+            executor=executor,
+            clock=clock,
+            max_concurrent_runs=max_concurrent_runs,
+            limits=limits,
+            backoff=backoff,
+            policy=policy,
+            grace_s=grace_s,
+            run_deadline_s=run_deadline_s,
+            stuck_after_s=stuck_after_s,
+            passivate_after=passivate_after,
+            drivers=drivers,
+            retention=retention,
+            restart=restart,
+            tracing=tracing,
+            loop=loop,
         )
+        self._open(Life(start))
 
     @classmethod
     def wrap(cls, supervisor: pykka.ActorRef[RuntimeSupervisor] | HostsSupervisor) -> Self:
@@ -233,8 +231,8 @@ class ControlPlane:
         refused, which is raised, the others are registered all the same. ``timeout`` is for
         all of them together. Full garbage collections are put off meanwhile.
         """
-        known = [as_runtime_id(each) for each in runtime_ids]
-        calls = ManyCalls[SessionRuntimeBindings]("register_many", self._life.system.clock, timeout)
+        known = as_runtime_ids(runtime_ids)
+        calls = ManyCalls[SessionRuntimeBindings]("register_many", self._door.clock, timeout)
         with full_collections_put_off():
             for each in known:
                 calls.sent(self._door.register(each).reply)
@@ -309,7 +307,10 @@ class ControlPlane:
     def publish_event(
         self, envelope: RuntimeEventEnvelope, *, timeout: float | None = None
     ) -> None:
-        """Put a host's event in order with the rest; a repeated id is dropped."""
+        """Put a host's event in order with the rest; a repeated id is dropped.
+
+        Raises InputValidationFailed for what JSON cannot carry: it could not be told.
+        """
         _answer(self._door.publish_event(envelope), timeout)
 
     def subscribe(
@@ -388,6 +389,29 @@ class ControlPlane:
         """Start runs again, with what has waited. Idempotent."""
         _answer(self._door.resume(runtime_id), timeout)
 
+    def redrive(
+        self,
+        runtime_id: RuntimeName,
+        input_ids: Iterable[InputId] | None = None,
+        *,
+        causes: Iterable[AbandonCause] = EVERY_CAUSE,
+        timeout: float | None = None,
+    ) -> RedriveReport:
+        """Offer inputs that were given up again, as new ones; the report says which are back.
+
+        These inputs in this order, or all that are not back yet, the oldest first; of them
+        those that were given up for one of ``causes``. Each comes back once, under
+        :func:`meerkat.redrive.redriven_id` of its id, however often it is asked for; the old
+        one is its ``causation_id``, and it has no key. What is not admitted in the runtime's
+        state raises InvalidState; Overloaded stops half-way, as anything else that is raised:
+        what came back until then is back, and the next call goes on. TypeError for what is no
+        collection of input ids or causes.
+        """
+        steps = Redriving(self._door, runtime_id, input_ids, causes, timeout)
+        while not steps.over:
+            steps.took(_answer(steps.ask(), steps.left_s))
+        return steps.report
+
     def set_silent_intents(
         self,
         runtime_id: RuntimeName,
@@ -395,7 +419,10 @@ class ControlPlane:
         *,
         timeout: float | None = None,
     ) -> None:
-        """Replace the set of request intents that wake nobody; TypeError for what is none."""
+        """Replace the set of request intents that wake nobody.
+
+        TypeError for what is none, ValueError for a text with a lone surrogate.
+        """
         _answer(self._door.set_silent_intents(runtime_id, intents), timeout)
 
     def attach_executor(
@@ -447,9 +474,25 @@ class ControlPlane:
         """The receipt of exactly this run and sequence."""
         return _answer(self._door.load_boundary_receipt(runtime_id, run_id, sequence), timeout)
 
-    def _open(self, life: Life) -> None:
+    def figures(self) -> Figures:
+        """The plane in numbers: how things stand, and what was counted since the start.
+
+        This and the next two wait for nothing, and raise nothing but ControlPlaneStopped, from
+        the end of a stop on, and ControlPlaneForked.
+        """
+        return self._door.figures()
+
+    def runs_in_hand(self) -> tuple[RunNow, ...]:
+        """The runs that are under way, in the order in which they began."""
+        return self._door.runs_in_hand()
+
+    def supervision(self) -> Supervised:
+        """What runs for this plane, how each part stands, and which drivers are in trouble."""
+        return self._door.supervision()
+
+    def _open(self, life: Comings, door: Door | None = None) -> None:
         self._life = life
-        self._door = Door(life, _refuse_deadlock)
+        self._door = door or Door(life, _refuse_deadlock)
         self._term_blocks = TermBlocks(life.hurry)
 
 

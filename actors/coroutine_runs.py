@@ -163,7 +163,7 @@ class CoroutineRun(RunBase):
             self.lost(error)
 
     def _begin_task(self) -> None:
-        self._task = self._loop.begin(self._outcome())
+        self._task = self._loop.begin(self._link.in_context(self._outcome))
         self._task.add_done_callback(self._done)
         if self._told.is_set():  # before there was a task
             self._task.cancel()

@@ -54,6 +54,11 @@ class DeadLetterBox:
             self._count += 1
             self._latest.append(letter)
 
+    @property
+    def count(self) -> int:
+        """How many there were. Takes no lock."""
+        return self._count
+
     def read(self) -> DeadLetters:
         """What was put here so far."""
         with self._lock:

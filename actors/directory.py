@@ -68,6 +68,11 @@ class Directory:
         """The runtimes that have a driver, in the order in which those were started."""
         return tuple(self._drivers)
 
+    @property
+    def resting(self) -> int:
+        """How many of the drivers are at rest. Takes no lock."""
+        return len(self._resting)
+
     def driver_of(self, runtime_id: LogicalRuntimeId) -> PooledActor | None:
         """The driver of a runtime, to look at; None when none runs. Takes no lock."""
         driver = self._drivers.get(runtime_id)
@@ -94,11 +99,11 @@ class Directory:
         """The same for a message whose driver has left, or was never there."""
         with self._lock:
             if not self._closed:
-                driver = self._drivers.get(runtime_id)
+                driver = self._present(runtime_id)
                 if driver is None:
                     if not self._make_room() and isinstance(message, m.Accept):
                         self._wait_for_room(runtime_id)
-                    driver = self._drivers.get(runtime_id) or self._started(runtime_id)
+                    driver = self._present(runtime_id) or self._started(runtime_id)
                 driver.tell(message)
                 return
         reply = getattr(message, "reply", None)
@@ -106,6 +111,15 @@ class Directory:
             reply.fail(ControlPlaneStopped())
         else:
             self._too_late(runtime_id, message)
+
+    def _present(self, runtime_id: LogicalRuntimeId) -> Driver | None:
+        """The driver of a runtime; one whose leaving a signal has cut short has left now."""
+        driver = self._drivers.get(runtime_id)
+        actor = None if driver is None else actor_of(driver)
+        if isinstance(actor, Resident) and not actor.takes_mail:
+            self._passivated(actor)
+            return None
+        return driver
 
     def _wait_for_room(self, runtime_id: LogicalRuntimeId) -> None:
         """Overloaded, unless a driver that is about to rest does so within a moment.
@@ -142,6 +156,22 @@ class Directory:
                 if runtime_id != failed:
                     with suppress(pykka.ActorDeadError):
                         drivers[runtime_id].tell(message)
+
+    def tell_live(
+        self, runtime_ids: Iterable[LogicalRuntimeId], message: DriverMessage
+    ) -> list[LogicalRuntimeId]:
+        """Tell those of these runtimes that have a driver; gives the others."""
+        others = []
+        for runtime_id in runtime_ids:
+            driver = self._drivers.get(runtime_id)
+            try:
+                if driver is not None:
+                    driver.tell(message)
+                else:
+                    others.append(runtime_id)
+            except pykka.ActorDeadError:
+                others.append(runtime_id)
+        return others
 
     def tell_all(self, message: DriverMessage) -> None:
         """Tell every driver that runs."""
@@ -212,18 +242,26 @@ class Directory:
         return driver is not None
 
     def _passivated(self, driver: Resident) -> None:
-        self._resting.remove(driver)
         self._gone(driver)
         self.passivated += 1
 
     def _gone(self, driver: Resident) -> None:
-        """It has ended. What it leaves is in its place before a successor can start."""
-        try:
-            driver.leave_behind()
-        finally:
+        """It has ended. What it leaves is in its place before a successor can start.
+
+        On the main thread a signal may cut this short: what is left of it is done when the
+        driver is come upon again, each step a second time if need be.
+        """
+        present: object = self.driver_of(driver.runtime_id)
+        if present is driver:
+            try:
+                driver.leave_behind()
+            except Exception:
+                del self._drivers[driver.runtime_id]  # it would fail again
+                raise
             del self._drivers[driver.runtime_id]
-            if self._wanted:
-                self._has_room.notify()
+        self._resting.remove(driver)
+        if self._wanted:
+            self._has_room.notify()
 
     # --- taking up ----------------------------------------------------------------------
 
@@ -233,8 +271,14 @@ class Directory:
         They take up to half of the room, so that others find some; the rest come in turn.
         """
         with self._lock:
-            self._unfinished.extend(unfinished)
+            waiting = set(self._unfinished)
+            self._unfinished.extend(each for each in unfinished if each not in waiting)
             self._resume_more()
+
+    @property
+    def backlog(self) -> int:
+        """How many runtimes wait to be taken up. Takes no lock."""
+        return len(self._unfinished)
 
     def _resume_more(self) -> None:
         while self._unfinished and not self._closed:
@@ -256,7 +300,6 @@ class Directory:
         """Let a driver that has nothing to drive end, if nobody has written to it meanwhile."""
         with self._lock:
             if driver.end_if_idle():
-                self._resting.remove(driver)
                 self._gone(driver)
                 self._resume_more()
 

@@ -14,17 +14,24 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from actors import messages as m
+from actors.clock import Clock
 from actors.dead_letters import DeadLetters
 from actors.executors import Executor, checked_executor
-from actors.life import Life
+from actors.figures import Figures, figures_of
+from actors.life import Comings
 from actors.replies import Handle, Reply, as_control_plane_error
+from actors.run_watch import RunNow
 from actors.subscriptions import Subscription
+from actors.supervised import Supervised
+from actors.supervision import supervision_of
 from actors.system import System
+from actors.traces import OfferReply
 from actors.watching import RuntimeWatch
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.bindings import SessionRuntimeBindings
-from meerkat.errors import InputValidationFailed
+from meerkat.codec import to_json
+from meerkat.errors import ControlPlaneStopped, DecodeError, InputValidationFailed, Overloaded
 from meerkat.events import RuntimeEventEnvelope
 from meerkat.fail_points import FailPoint, reached
 from meerkat.identifiers import (
@@ -35,8 +42,9 @@ from meerkat.identifiers import (
     SessionId,
     as_runtime_id,
 )
-from meerkat.input_lifecycle import InputState
+from meerkat.input_lifecycle import AbandonCause, InputState
 from meerkat.inputs import Input
+from meerkat.json_values import canonical
 from meerkat.outcomes import Accepted, AcceptOutcome, CompletionHandle, Deduplicated, Rejected
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.reports import (
@@ -81,7 +89,7 @@ class Door:
     """
 
     def __init__(
-        self, life: Life, before: Callable[[System, str, LogicalRuntimeId], None] | None = None
+        self, life: Comings, before: Callable[[System, str, LogicalRuntimeId], None] | None = None
     ) -> None:
         self._life = life
         self._before = before
@@ -90,6 +98,20 @@ class Door:
     def system(self) -> System:
         """What is behind it just now; ControlPlaneStopped when that was never started."""
         return self._life.system
+
+    @property
+    def clock(self) -> Clock:
+        """What its timeouts are measured by."""
+        return self.system.clock
+
+    @property
+    def loop_is_missed(self) -> bool:
+        """Was the event loop that carries coroutine runs closed by its host?"""
+        return self.system.loop.is_missed
+
+    def without_waits(self) -> Door:
+        """The same calls for who waits for no answer on a thread: nothing is refused before."""
+        return Door(self._life)
 
     # --- registering --------------------------------------------------------------------
 
@@ -119,42 +141,66 @@ class Door:
 
     def ingest(self, runtime_id: RuntimeName, input: Input) -> Asked[AcceptOutcome]:  # noqa: A002
         """Offer an input."""
-        return self._offer(runtime_id, input, Reply(), self._before)
+        system, name = self.system, as_runtime_id(runtime_id)
+        reply = Reply() if system.traces is None else system.traces.reply_to(name, input)
+        return self._offer(system, name, input, reply, self._before)
 
     def submit(self, runtime_id: RuntimeName, input: Input) -> Submission:  # noqa: A002
         """Offer an input, with a handle on its end."""
-        accepted: Reply[AcceptOutcome] = Reply()
-        system, name = self._life.system, as_runtime_id(runtime_id)
+        system, name = self.system, as_runtime_id(runtime_id)
+        accepted = Reply() if system.traces is None else system.traces.reply_to(name, input)
         accepted.completion = completion = Handle(system.waits, name)
-        self._offer(name, input, accepted)
+        self._offer(system, name, input, accepted)
         return Submission(accepted, completion)
 
     def _offer(
         self,
-        runtime_id: RuntimeName,
+        system: System,
+        name: LogicalRuntimeId,
         input: Input,  # noqa: A002
         reply: Reply[AcceptOutcome],
         before: Callable[[System, str, LogicalRuntimeId], None] | None = None,
     ) -> Asked[AcceptOutcome]:
-        system = self.system
-        payload = encode_input(input, system.rules.limits.payload_bytes_max)
-        name = as_runtime_id(runtime_id)
-        if before is not None:
-            before(system, "ingest", name)
-        reached(FailPoint.INPUT_OFFERED)
+        reply.arrived = system.clock.monotonic()
+        try:
+            payload = encode_input(input, system.rules.limits.payload_bytes_max)
+            if before is not None:
+                before(system, "ingest", name)
+            reached(FailPoint.INPUT_OFFERED)
+        except BaseException as error:
+            if isinstance(reply, OfferReply):
+                reply.refused(error)
+            raise
         message = m.Accept(input, payload, reply)
-        _deliver(system, name, message, partial(system.calls.opened_within_limit, reply, name))
+        if system.sharing is not None:
+            reply.message = message
+        try:
+            _deliver(system, name, message, partial(system.calls.opened_within_limit, reply, name))
+        except Overloaded:
+            system.counts.overload()
+            raise
         return Asked("ingest", name, reply)
+
+    def redrive(
+        self,
+        runtime_id: RuntimeName,
+        input_ids: tuple[InputId, ...] | None,
+        after: str | None,
+        causes: frozenset[AbandonCause],
+    ) -> Asked[m.Redriven]:
+        """Have inputs that were given up offered again: these, or the next few of all."""
+        return self.ask(runtime_id, "redrive", m.Redrive(input_ids, after, causes, Reply()))
 
     def completion(
         self, runtime_id: RuntimeName, input_id_or_outcome: InputId | AcceptOutcome
     ) -> Asked[CompletionHandle]:
         """Ask for a handle on an input's end."""
-        message = m.Watch(_input_id_of(input_id_or_outcome), Reply())
+        message = m.Watch(input_id_of(input_id_or_outcome), Reply())
         return self.ask(runtime_id, "completion", message)
 
     def input_state(self, runtime_id: RuntimeName, input_id: InputId) -> Asked[InputState | None]:
         """Ask for all that is known of an input."""
+        _refuse_other(input_id, InputId)
 
         def read(memory: kernel.RuntimeMemory, store: RuntimeStore) -> InputState | None:
             return memory.ledger.get(input_id) or store.load_input(memory.runtime_id, input_id)
@@ -165,7 +211,7 @@ class Door:
         """Ask for the non-terminal inputs, in order of admission."""
 
         def read(memory: kernel.RuntimeMemory, _store: RuntimeStore) -> list[InputId]:
-            states = sorted(memory.ledger.active(), key=lambda s: s.admission_sequence or 0)
+            states = sorted(memory.ledger.active(), key=_place)
             return [state.input_id for state in states]
 
         return self.read(runtime_id, "active_input_ids", read)
@@ -173,11 +219,17 @@ class Door:
     # --- events -------------------------------------------------------------------------
 
     def publish_event(self, envelope: RuntimeEventEnvelope) -> Asked[None]:
-        """Put a host's event in order with the rest."""
+        """Put a host's event in order with the rest, if every reader can be told of it."""
+        _refuse_other(envelope, RuntimeEventEnvelope)
+        try:
+            to_json(envelope)
+        except DecodeError as error:
+            raise InputValidationFailed(error.reason) from None
         return self._command(envelope.runtime_id, "publish_event", kernel.PublishEvent(envelope))
 
     def subscribe(self, runtime_id: RuntimeName, after: int | None) -> Asked[Subscription]:
         """Ask for the events of one runtime."""
+        _refuse_other(0 if after is None else after, int)
         return self.ask(runtime_id, "subscribe", m.Subscribe(after, Reply()))
 
     def subscribe_to_all(self) -> Subscription:
@@ -236,7 +288,7 @@ class Door:
 
     def set_silent_intents(self, runtime_id: RuntimeName, intents: Iterable[str]) -> Asked[None]:
         """Replace the set of request intents that wake nobody."""
-        command = kernel.SetSilentIntents(_checked_intents(intents))
+        command = kernel.SetSilentIntents(checked_intents(intents))
         return self._command(runtime_id, "set_silent_intents", command)
 
     def attach_executor(self, runtime_id: RuntimeName, executor: Executor) -> Asked[None]:
@@ -266,11 +318,33 @@ class Door:
         self, runtime_id: RuntimeName, run_id: RunId, sequence: int
     ) -> Asked[RunBoundaryReceipt | None]:
         """Ask for the receipt of exactly this run and sequence."""
+        _refuse_other(run_id, RunId)
+        _refuse_other(sequence, int)
         return self.read(
             runtime_id,
             "load_boundary_receipt",
             lambda memory, store: store.load_boundary_receipt(memory.runtime_id, run_id, sequence),
         )
+
+    def figures(self) -> Figures:
+        """The plane in numbers."""
+        return figures_of(self._running)
+
+    def runs_in_hand(self) -> tuple[RunNow, ...]:
+        """The runs that are under way."""
+        return self._running.watch.now()
+
+    def supervision(self) -> Supervised:
+        """What runs, and what is kept running under what."""
+        return supervision_of(self._running)
+
+    @property
+    def _running(self) -> System:
+        """What is behind it, while it runs or stops; ControlPlaneStopped once it has ended."""
+        system = self.system
+        if system.ended.is_set():
+            raise ControlPlaneStopped
+        return system
 
     # --- asking -------------------------------------------------------------------------
 
@@ -292,6 +366,8 @@ class Door:
         name = as_runtime_id(runtime_id)
         if self._before is not None:
             self._before(system, call, name)
+        if system.sharing is not None:
+            message.reply.message = message
         _deliver(system, name, message, partial(system.calls.opened, message.reply, name))
         return Asked(call, name, message.reply)
 
@@ -314,7 +390,14 @@ def _deliver(
         raise said from error
 
 
-def _input_id_of(value: InputId | AcceptOutcome) -> InputId:
+def _refuse_other(value: object, kind: type[object]) -> None:
+    """TypeError for what is of another kind: it is the caller's mistake, and harms no runtime."""
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
+
+
+def input_id_of(value: InputId | AcceptOutcome) -> InputId:
+    """Which input is meant; InputValidationFailed of a rejection, TypeError for what is none."""
     match value:
         case InputId():
             return value
@@ -325,11 +408,18 @@ def _input_id_of(value: InputId | AcceptOutcome) -> InputId:
     raise TypeError(f"expected an InputId or an AcceptOutcome, not {type(value).__name__}")
 
 
-def _checked_intents(intents: Iterable[str]) -> frozenset[str]:
+def _place(state: InputState) -> tuple[bool, int]:
+    """Where an input stands in the order of admission; what was only offered comes last."""
+    return state.admission_sequence is None, state.admission_sequence or 0
+
+
+def checked_intents(intents: Iterable[str]) -> frozenset[str]:
+    """The intents as a set; TypeError for what is none, ValueError for what UTF-8 cannot carry."""
     if isinstance(intents, str):
         raise TypeError("intents come as a collection of texts, not as one text")
     checked = tuple(intents)
     for intent in checked:
         if not isinstance(intent, str):
             raise TypeError(f"an intent is a text, not {type(intent).__name__}")
+        canonical(intent)
     return frozenset(checked)

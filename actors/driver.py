@@ -20,6 +20,7 @@ import pykka
 from attrs import evolve
 
 from actors import (
+    driver_elsewhere,
     driver_messages,
     driver_next,
     driver_release,
@@ -31,6 +32,7 @@ from actors import messages as m
 from actors.driver_loading import load
 from actors.executors import Executor
 from actors.journal import Entry
+from actors.logs import say
 from actors.pool import PooledActor
 from actors.replies import Reply
 from actors.restarts import RestartCount
@@ -46,6 +48,7 @@ from meerkat.errors import (
     InternalError,
     MeerkatError,
     Overloaded,
+    OwnedElsewhere,
     RecoveryCorruption,
     RunCancelled,
     RuntimeNotFound,
@@ -53,7 +56,7 @@ from meerkat.errors import (
     StoreError,
 )
 from meerkat.fail_points import FailPoint, reached
-from meerkat.identifiers import InputId, LogicalRuntimeId
+from meerkat.identifiers import InputId, LogicalRuntimeId, RuntimeEventId
 from meerkat.input_lifecycle import InputState
 from meerkat.inputs import Input
 from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
@@ -66,17 +69,18 @@ logger = logging.getLogger(__name__)
 
 _NO_HEAD: Final = RuntimeHead()
 _NONE_HELD: Final[Mapping[Lane, int]] = {}
+_NONE_TOLD: Final[Mapping[RuntimeEventId, None]] = {}
 
 
 class DriverActor(PooledActor):
     """Owns one runtime: its ledger, its run in hand, its place in the store."""
 
     __slots__ = (
-        "_claimed",
         "_failures",
         "_hold",
         "_known",
         "_ticket",
+        "claimed",
         "coming_back",
         "cut_short",
         "doomed",
@@ -87,6 +91,7 @@ class DriverActor(PooledActor):
         "fence",
         "held_off",
         "holds",
+        "host_events",
         "in_flight",
         "load_report",
         "memory",
@@ -123,10 +128,11 @@ class DriverActor(PooledActor):
         self.feed_moved = False
         self.epochs_ending = 0
         self.load_report: RecoveryReport | None = None
+        self.host_events = _NONE_TOLD  # what a memory that is gone had told
         self.memory: RuntimeMemory | None = None
         self._known: KnownInputs | None = None
         self.fence = 0
-        self._claimed = False
+        self.claimed = False
         self.in_flight: Ticket | None = None
         self.entry: Entry | None = None  # its batch, on the way to the disk
         self.doomed: MeerkatError | None = None
@@ -148,6 +154,8 @@ class DriverActor(PooledActor):
         else:
             try:
                 driver_messages.handle(self, message)
+            except OwnedElsewhere as error:
+                driver_elsewhere.answer(self, message, error)
             except MeerkatError as error:
                 self.answer_refused(message, error)
         self._advance()
@@ -186,6 +194,17 @@ class DriverActor(PooledActor):
         """Was the runtime given up, until somebody acts?"""
         return isinstance(self.unavailable, RuntimeUnavailable)
 
+    @property
+    def is_vacant(self) -> bool:
+        """Does it drive nothing just now, for no other reason than that nothing is asked of it?"""
+        kept = self.held_off or self.doomed is not None or self.unavailable is not None
+        return self.memory is None and not kept
+
+    def set_unavailable(self, error: MeerkatError) -> None:
+        """From now on the runtime's calls raise this, until somebody acts."""
+        self.unavailable = error
+        self.system.standing.refusing.add(self)
+
     def leave_behind(self) -> None:
         """It has ended: see to what it knows. Called once, by whoever ends it."""
         driver_rest.leave_behind(self)
@@ -218,7 +237,13 @@ class DriverActor(PooledActor):
         offered = [each.input for each in mail if type(each) is m.Accept]
         if len(offered) > 1 and self.memory is not None:
             with suppress(StoreError, RecoveryCorruption):  # who asks for its own is answered
+                if self.system.sharing is not None:
+                    self.handle_next(m.TakeOffered())
                 self._known = KnownInputs(self.system.store, self.runtime_id, offered)
+
+    def has_looked_for(self, offered: Input) -> bool:
+        """Has the store been asked about an input, with the others of this turn?"""
+        return self._known is not None and offered in self._known
 
     def known(self, offered: Input) -> InputState | None:
         """What the store remembers of an offered input; StoreError, RecoveryCorruption."""
@@ -251,7 +276,7 @@ class DriverActor(PooledActor):
             try:
                 self.memory = self._load()
             except RecoveryCorruption as error:
-                self.unavailable = error
+                self.set_unavailable(error)
                 self.system.watchers.tell(self.runtime_id, NoticeKind.SET_ASIDE, str(error))
                 raise
         return self.memory
@@ -271,23 +296,40 @@ class DriverActor(PooledActor):
         return memory
 
     def _load(self) -> RuntimeMemory:
-        """Take up the runtime as the store has it; nothing changes when that fails."""
+        """Take up the runtime as the store has it; nothing changes when that fails.
+
+        OwnedElsewhere when another process has it, in a store that several share.
+        """
+        sharing = self.system.sharing
+        if sharing is not None:
+            sharing.refuse_elsewhere(self.runtime_id)
         note = self.system.notes.of(self.runtime_id)
         if note is not None:
             self.executor = note.executor
         attached = self.executor is not None
         loaded = load(self.system, self.runtime_id, note, attached=attached)
         self.system.notes.drop(self.runtime_id)
-        self.fence, self._claimed = loaded.fence, False
+        loaded.memory.host_events.update(self.host_events)
+        self.host_events = _NONE_TOLD
+        self.fence, self.claimed = loaded.fence, False
         self._ticket = Ticket(loaded.head, self.ticket.steps)
         self.system.events.begin(self.runtime_id, loaded.fence)
         self.seat.note_all(loaded.memory.ledger.active())
+        if sharing is not None:
+            sharing.at_rest.discard(self.runtime_id)
+            self.handle_next(m.TakeOffered())
         self.feed_moved = True
         if loaded.recovery is not None:
             self.ticket.decided(loaded.recovery, loaded.at)
             self.load_report = cast("RecoveryReport", loaded.recovery.reply)
+        if loaded.memory.ledger.active_count:
+            self.system.standing.with_inputs.add(self)
         for input_id, outcome in loaded.lost:
             self.system.completions.resolve(self.runtime_id, input_id, outcome)
+        if logger.isEnabledFor(logging.DEBUG):
+            inputs, said = loaded.memory.ledger.active_count, "runtime %s: loaded, inputs %d"
+            name = self.runtime_id
+            say(logger, logging.DEBUG, said, name, inputs, runtime_id=name, inputs=inputs)
         return loaded.memory
 
     # --- committing ---------------------------------------------------------------------
@@ -297,14 +339,16 @@ class DriverActor(PooledActor):
         if self.memory is not None and self.doomed is None:
             driver_next.advance(self, self.memory)
         self._flush()
-        if not self._busy:
+        if not self.is_busy:
+            driver_next.forget(self)
             if not self.has_mail:
                 self._known = None  # who is at rest keeps nothing of what was asked
             driver_next.say_quiet(self)
             driver_next.try_leave(self)
 
     @property
-    def _busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Is anything that was decided not let out yet?"""
         waits = self._ticket is not None and bool(self._ticket.steps)
         return self.in_flight is not None or waits or self.doomed is not None
 
@@ -318,10 +362,20 @@ class DriverActor(PooledActor):
             return
         if memory is not None:
             self._note_cursors(memory, ticket)
-            if ticket.commit.writes or (ticket.commit.tells and not self._claimed):
+            if ticket.commit.writes or (not self.claimed and self._is_to_claim(ticket)):
                 self.send(ticket, ticket.commit.batch(self.runtime_id, self.fence))
                 return
         self._let_out(ticket)
+
+    def _is_to_claim(self, ticket: Ticket) -> bool:
+        """Is a runtime that was loaded to be claimed, though there is nothing to write?
+
+        Its events take the numbers of the claim. And where several processes have the store,
+        nobody is told what was read before a commit shows that it was this one's to read.
+        """
+        if self.system.sharing is None or self.memory is None:
+            return ticket.commit.tells
+        return ticket.commit.tells or (self.memory.head.registered and self.fence > 0)
 
     def _note_cursors(self, memory: RuntimeMemory, ticket: Ticket) -> None:
         """How far the agent was shown the feed rides on the runtime's next commit.
@@ -353,11 +407,12 @@ class DriverActor(PooledActor):
         if ticket is None or ticket is not message.ticket:
             return
         if message.error is not None:
-            ticket.fail(message.error)
+            if not driver_elsewhere.asks_again(self, message.error):
+                ticket.fail(message.error)
             self.in_flight = self.entry = None
             driver_restart.begin_anew(self, message.error)
             return
-        self.fence, self._claimed = self.fence + 1, True
+        self.fence, self.claimed = self.fence + 1, True
         self.system.events.claimed(self.runtime_id, self.fence)
         reached(FailPoint.TICKET_LANDED)
         if ticket.commit.proves:
@@ -391,6 +446,7 @@ class DriverActor(PooledActor):
     def drop_memory(self) -> None:
         """From now on the store alone knows the runtime."""
         self.memory = self._known = None
+        self.system.standing.with_inputs.discard(self)
 
     def next_delay_s(self) -> float:
         """How long to wait after one more failure of the store; a run that lands starts over."""

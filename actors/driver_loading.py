@@ -8,6 +8,7 @@ commit.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from attrs import evolve, frozen
 
@@ -21,6 +22,8 @@ from meerkat.kernel import RuntimeHead, RuntimeMemory, Transition
 from meerkat.loading import load_memory, recovery_of
 from meerkat.outcomes import CompletionOutcome, TerminationReason, completion_of, terminated
 from meerkat.runtime_lifecycle import RuntimeState
+
+_NEVER_STORED: Final[CompletionOutcome | None] = terminated(TerminationReason.PROCESS_ENDED)
 
 
 @frozen(kw_only=True)
@@ -52,7 +55,13 @@ def load(
         head = RuntimeHead(executor_attached=attached)
         memory = RuntimeMemory(runtime_id, durable=True, rules=system.rules, head=head)
     else:
-        memory = load_memory(system.store, row, system.rules, executor_attached=attached)
+        memory = load_memory(
+            system.store,
+            row,
+            system.rules,
+            executor_attached=attached,
+            with_offered=system.sharing is None,
+        )
     reached(FailPoint.RUNTIME_READ)
     if note is not None:
         driver_rest.before_recovery(note, memory)
@@ -97,7 +106,9 @@ def _lost(system: System, memory: RuntimeMemory) -> tuple[tuple[InputId, Complet
     lost = []
     for input_id in system.completions.waiting(memory.runtime_id):
         if memory.ledger.get(input_id) is None:
-            state = system.store.load_input(memory.runtime_id, input_id)
-            outcome = None if state is None else completion_of(state)
-            lost.append((input_id, outcome or terminated(TerminationReason.PROCESS_ENDED)))
+            state, outcome = system.store.load_input(memory.runtime_id, input_id), _NEVER_STORED
+            if state is not None:  # one that has not ended was offered, and is taken in apart
+                outcome = completion_of(state)
+            if outcome is not None:
+                lost.append((input_id, outcome))
     return tuple(lost)

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import driver_restart
 from actors import messages as m
+from actors.driver_elsewhere import before_accepting, take_in
+from actors.driver_redrive import redrive
 from actors.driver_runs import RUN_HANDLERS
-from actors.replies import Handle, settle
+from actors.logs import about, without_text
+from actors.replies import Handle, Reply, settle
 from actors.watching import NoticeKind, RuntimeWatch
 from meerkat import kernel
 from meerkat.errors import (
@@ -22,6 +25,8 @@ from meerkat.errors import (
     InputNotFound,
     InputValidationFailed,
     MeerkatError,
+    Overloaded,
+    OwnedElsewhere,
     RuntimeDestroyed,
     RuntimeNotFound,
     StoreError,
@@ -31,11 +36,11 @@ from meerkat.input_lifecycle import InputState
 from meerkat.loading import recovery_of
 from meerkat.outcomes import (
     Accepted,
+    AcceptOutcome,
     CompletionHandle,
     Deduplicated,
     Rejected,
     TerminationReason,
-    completion_of,
 )
 from meerkat.runtime_lifecycle import RuntimeState, RuntimeStep
 
@@ -43,6 +48,15 @@ if TYPE_CHECKING:
     from actors.driver import DriverActor
 
 logger = logging.getLogger(__name__)
+
+_FOR_ALL_INPUTS: Final = (
+    kernel.Wake,
+    kernel.Retire,
+    kernel.Recycle,
+    kernel.Stop,
+    kernel.Destroy,
+)
+"""Commands about every input there is: what was offered elsewhere before them is among those."""
 
 
 def handle(driver: DriverActor, message: Any) -> None:
@@ -56,19 +70,27 @@ def handle(driver: DriverActor, message: Any) -> None:
 def _accept(driver: DriverActor, message: m.Accept) -> None:
     memory = driver.registered()
     offered, known = message.input, None
+    if driver.system.sharing is not None:
+        before_accepting(driver, offered)
     in_memory = memory.ledger.get_by_key(offered.idempotency_key) or memory.ledger.get(offered.id)
     if memory.head.phase.admits and in_memory is None:
         known = driver.known(offered)
     command = kernel.AcceptInput(offered, message.payload, known)
 
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
-        return lambda: _answered(driver, message.reply.completion, transition.reply)
+        return lambda: _answered(driver, message.reply, transition.reply)
 
-    driver.decide(command, message.reply, answer)
+    try:
+        driver.decide(command, message.reply, answer)
+    except Overloaded:
+        driver.system.counts.overload()
+        raise
 
 
-def _answered(driver: DriverActor, handle: CompletionHandle | None, outcome: Any) -> Any:
+def _answered(driver: DriverActor, reply: Reply[AcceptOutcome], outcome: Any) -> Any:
     """Tie the caller's handle to the input it was taken in as, then answer."""
+    _count_answer(driver, reply, type(outcome))
+    handle = reply.completion
     match outcome:
         case _ if handle is None:
             pass
@@ -79,16 +101,25 @@ def _answered(driver: DriverActor, handle: CompletionHandle | None, outcome: Any
     return outcome
 
 
+def _count_answer(
+    driver: DriverActor, reply: Reply[AcceptOutcome], kind: type[AcceptOutcome]
+) -> None:
+    counts, clock, arrived = driver.system.counts, driver.system.clock, reply.arrived
+    if kind is not Accepted or arrived is None:
+        counts.answer(kind)
+        return
+    try:
+        waited_s = clock.monotonic() - arrived
+    except Exception as error:  # the host's; its caller is answered all the same
+        logger.exception("a clock failed", exc_info=without_text(error))
+        waited_s = 0.0
+    counts.accept_to_durable_s.see(waited_s)
+
+
 def _watch_until_ended(
     driver: DriverActor, state: InputState, handle: CompletionHandle
 ) -> CompletionHandle:
-    outcome = completion_of(state)
-    if outcome is not None:
-        settle(handle.set_result, outcome)
-    else:
-        if isinstance(handle, Handle):
-            handle.input_id = state.input_id
-        driver.system.completions.watch(driver.runtime_id, state.input_id, handle)
+    driver.system.completions.watch_until_ended(driver.runtime_id, state, handle)
     return handle
 
 
@@ -128,6 +159,8 @@ def _watch_runtime(driver: DriverActor, message: m.WatchRuntime) -> None:
     watchers, runtime_id, stands = driver.system.watchers, driver.runtime_id, None
     try:
         memory = driver.registered()
+    except OwnedElsewhere:
+        raise
     except Fenced:
         stands = (NoticeKind.ENDED, str(TerminationReason.TAKEN_OVER))
     except (RuntimeNotFound, StoreError):
@@ -152,6 +185,8 @@ def _call(driver: DriverActor, message: m.Call) -> None:
         driver.present()  # also when it waits for a run to unregister: this is the way out
     else:
         driver.registered()
+    if driver.system.sharing is not None and isinstance(message.command, _FOR_ALL_INPUTS):
+        take_in(driver)
     reply = message.reply
     if isinstance(message.command, kernel.Destroy):
         reply = driver.ending_epoch(reply, "runtime destroyed")
@@ -160,6 +195,8 @@ def _call(driver: DriverActor, message: m.Call) -> None:
 
 def _reset(driver: DriverActor, message: m.ResetRuntime) -> None:
     driver.registered()
+    if driver.system.sharing is not None:
+        take_in(driver)
     reply = driver.ending_epoch(message.reply, "runtime reset")
     driver.decide(kernel.Reset(message.epoch_id), reply)
 
@@ -177,7 +214,7 @@ def _recover(driver: DriverActor, message: m.RecoverRuntime) -> None:
 
 def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
     head, bindings = driver.loaded().head, driver.system.bindings
-    if head.registered and driver.unregistering:
+    if driver.unregistering and (head.registered or driver.is_busy):
         driver.coming_back = (*driver.coming_back, message)
         return
     driver.unregistering = ()
@@ -189,15 +226,20 @@ def _register(driver: DriverActor, message: m.RegisterRuntime) -> None:
         return lambda: bindings.of(driver.runtime_id, transition.head)
 
     driver.decide(message.command, message.reply, answer)
+    if driver.system.sharing is not None and not head.registered:
+        driver.handle_next(m.TakeOffered())
 
 
 def _unregister(driver: DriverActor, message: m.UnregisterRuntime) -> None:
-    if not driver.unregistering and driver.registered().head.phase.state is RuntimeState.DESTROYED:
+    head = driver.loaded().head
+    if head.registered and head.phase.state is RuntimeState.DESTROYED:
         raise RuntimeDestroyed
-    if driver.loaded().head.registered:
+    if head.registered:
         driver.unregistering = (*driver.unregistering, message.reply)
-    else:  # decided already: join
-        driver.unregistering[0].pass_on(message.reply)
+    elif driver.unregistering and not driver.unregistering[0].done():
+        driver.unregistering[0].pass_on(message.reply)  # decided already: join
+    else:
+        raise RuntimeNotFound(driver.runtime_id)
 
 
 def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
@@ -218,8 +260,13 @@ def _stop(driver: DriverActor, message: m.StopRuntime) -> None:
             returned = hook(runtime_id)
             if inspect.iscoroutine(returned):
                 system.loop.perform(returned)
-        except BaseException:
-            logger.exception("runtime %s: the executor's stop hook failed", runtime_id)
+        except BaseException as error:
+            logger.exception(
+                "runtime %s: the executor's stop hook failed",
+                runtime_id,
+                exc_info=without_text(error),
+                extra=about(runtime_id=runtime_id, error_type=type(error).__name__),
+            )
         tell(m.StopHookReturned(message.reply))
 
     system.threads.start(call_hook)
@@ -281,6 +328,17 @@ def _resume(driver: DriverActor, _message: m.Resume) -> None:
     driver_restart.go_on(driver)
 
 
+def _take_offered(driver: DriverActor, _message: m.TakeOffered) -> None:
+    """Take in what other processes have offered."""
+    take_in(driver)
+
+
+def _taken_elsewhere(driver: DriverActor, message: m.TakenElsewhere) -> None:
+    """Another process has the runtime: end as if that had refused a commit."""
+    if driver.memory is not None and driver.unavailable is None:
+        driver_restart.begin_anew(driver, OwnedElsewhere(driver.runtime_id, message.owner))
+
+
 def _begin_anew(driver: DriverActor, message: m.BeginAnew) -> None:
     """A strategy restarts this driver with one that failed."""
     if driver.unavailable is None:
@@ -295,6 +353,7 @@ def _quiesce(driver: DriverActor, message: m.Quiesce) -> None:
 
 _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.Accept: _accept,
+    m.Redrive: redrive,
     m.Watch: _watch,
     m.Query: _query,
     m.Subscribe: _subscribe,
@@ -313,6 +372,8 @@ _HANDLERS: Final[Mapping[type, Callable[[DriverActor, Any], None]]] = {
     m.OperationMoved: _operation_moved,
     m.EpochRetired: _epoch_retired,
     m.Resume: _resume,
+    m.TakeOffered: _take_offered,
+    m.TakenElsewhere: _taken_elsewhere,
     m.BeginAnew: _begin_anew,
     m.Quiesce: _quiesce,
     **RUN_HANDLERS,

@@ -10,13 +10,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from actors import driver_rest
+from actors.logs import about, said_of
 from meerkat import kernel
 from meerkat.admission import encode_input
 from meerkat.errors import Fenced, MeerkatError, RuntimeUnavailable
 from meerkat.feed_notice import Notice, continuation_for_ended_operations, notice_of
 from meerkat.identifiers import RunId
 from meerkat.kernel import RuntimeMemory
-from meerkat.runtime_lifecycle import WORKING
+from meerkat.runtime_lifecycle import WORKING, RuntimeState
 
 if TYPE_CHECKING:
     from actors.driver import DriverActor
@@ -56,7 +57,9 @@ def _try_notice(driver: DriverActor, memory: RuntimeMemory) -> None:
         driver.decide(kernel.ReadFeed(notice.through, _continuation(driver, notice)))
     except MeerkatError as error:
         refused = "runtime %s: it cannot go on after an operation's end: %s"
-        logger.warning(refused, driver.runtime_id, error)
+        logger.warning(
+            refused, driver.runtime_id, said_of(error), extra=about(runtime_id=driver.runtime_id)
+        )
 
 
 def _continuation(driver: DriverActor, notice: Notice) -> kernel.AcceptInput | None:
@@ -84,16 +87,42 @@ def _try_start(driver: DriverActor, memory: RuntimeMemory) -> None:
 def _try_unregister(driver: DriverActor, memory: RuntimeMemory) -> None:
     """Unregister once no run is in hand; every caller who asked joins.
 
-    Who registered meanwhile has waited for this end, and comes after it.
+    One that was destroyed meanwhile is gone for good, and stays known as that.
     """
-    if driver.unregistering and memory.head.run is None and memory.head.registered:
-        first, *others = driver.unregistering
+    if not driver.unregistering or memory.head.run is not None or not memory.head.registered:
+        return
+    first, *others = driver.unregistering
+    if memory.head.phase.state is RuntimeState.DESTROYED:
+        driver.ticket.answered(driver.system.clock.now(), first)
+        driver.unregistering = ()
+        _let_back(driver)
+    else:
         driver.decide(kernel.Unregister(), driver.ending_epoch(first, "runtime unregistered"))
-        for reply in others:
-            first.pass_on(reply)
-        waiting, driver.coming_back = driver.coming_back, ()
-        for message in waiting:
-            driver.tell(message)
+    for reply in others:
+        first.pass_on(reply)
+
+
+def forget(driver: DriverActor) -> None:
+    """Forget a runtime that is unregistered, now that this is durable.
+
+    Who registered meanwhile has waited for it, and finds what the store has: whether the
+    driver itself had the time to leave makes no difference.
+    """
+    memory = driver.memory
+    if not driver.unregistering or (memory is not None and memory.head.registered):
+        return
+    if memory is not None:
+        driver.drop_memory()
+        driver.executor = driver.system.executor
+        _let_back(driver)
+    if driver.unregistering[0].done():
+        driver.unregistering = ()
+
+
+def _let_back(driver: DriverActor) -> None:
+    waiting, driver.coming_back = driver.coming_back, ()
+    for message in waiting:
+        driver.tell(message)
 
 
 def try_leave(driver: DriverActor) -> None:
@@ -113,8 +142,12 @@ def try_leave(driver: DriverActor) -> None:
 
 
 def say_quiet(driver: DriverActor) -> None:
-    """Tell a stop that nothing of this runtime is under way."""
-    if driver.quiesce is None:
+    """Tell a stop that nothing of this runtime is under way.
+
+    Nor is anything in its mailbox: who waited for the end of an unregistering comes behind what
+    told of the stop, and its answer may be a registry that the stop has to end.
+    """
+    if driver.quiesce is None or driver.has_mail:
         return
     memory = driver.memory
     if memory is not None:

@@ -18,10 +18,12 @@ registry and cursors                    the plane's, or the store's once no host
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from actors.logs import say
 from actors.passivation import Note
 from meerkat.fail_points import FailPoint, reached
 from meerkat.kernel import RuntimeMemory
@@ -29,6 +31,8 @@ from meerkat.runtime_lifecycle import AT_REST, RuntimeState
 
 if TYPE_CHECKING:
     from actors.driver import DriverActor
+
+logger = logging.getLogger(__name__)
 
 
 def is_needed(driver: DriverActor) -> bool:
@@ -57,17 +61,27 @@ def leave_behind(driver: DriverActor) -> None:
     """The driver has ended: keep what its successor, and the hosts, cannot have otherwise."""
     system, memory, runtime_id = driver.system, driver.memory, driver.runtime_id
     system.events.forget(runtime_id)
+    if system.traces is not None:
+        system.traces.runtime_left(runtime_id)
     if not is_needed(driver):
         system.bindings.forget(runtime_id)
     elif memory is not None:
+        if system.sharing is not None and memory.ledger.active_count:
+            system.sharing.at_rest.add(runtime_id)
         note = _note(driver, memory)
         if note is not None:
             system.notes.put(runtime_id, note)
         system.bindings.let_go(runtime_id, memory.head)
-    elif driver.executor is not system.executor and system.notes.of(runtime_id) is None:
-        note = Note(executor=driver.executor, idle=False, asleep=False, host_events={})
-        system.notes.put(runtime_id, note)  # it is unavailable, and has its executor all the same
+    elif system.notes.of(runtime_id) is None:
+        told = driver.host_events
+        told = told if system.notes.has_room_for(len(told)) else {}
+        if told or driver.executor is not system.executor:  # it is unavailable, and has them still
+            note = Note(executor=driver.executor, idle=False, asleep=False, host_events=told)
+            system.notes.put(runtime_id, note)
     driver.memory = None
+    said = "runtime %s: it leaves memory"
+    say(logger, logging.DEBUG, said, runtime_id, runtime_id=runtime_id)
+    system.standing.leaves(driver)
     reached(FailPoint.RUNTIME_PASSIVATED)
 
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
+from actors import driver_elsewhere
 from actors import messages as m
 from actors.executors import bounded
+from actors.logs import Fields, about, said_of, say, without_text
 from actors.replies import Reply
 from actors.restarts import RestartCount, Strategy
-from actors.ticket import Ticket
+from actors.ticket import Ticket, host_events_of
 from actors.watching import NoticeKind
 from meerkat.errors import (
     CommitUnknown,
@@ -52,7 +54,13 @@ class RestartedWithOthers(StoreError):
 def on_defect(driver: DriverActor, message: object, error: BaseException) -> None:
     """A message could not be handled: answer whoever waits for it, and begin anew."""
     kind = type(message).__name__
-    logger.error("runtime %s: %s failed", driver.runtime_id, kind, exc_info=error)
+    logger.error(
+        "runtime %s: %s failed",
+        driver.runtime_id,
+        kind,
+        exc_info=without_text(error),
+        extra=about(runtime_id=driver.runtime_id, error_type=type(error).__name__),
+    )
     said = InternalError(f"{type(error).__name__} while handling {kind}")
     said.__cause__ = error
     if isinstance(message, m.Landed):
@@ -63,6 +71,11 @@ def on_defect(driver: DriverActor, message: object, error: BaseException) -> Non
     if reply is not None and not _is_on_its_way(driver, reply):
         reply.fail(said)
     begin_anew(driver, said)
+
+
+def _log(driver: DriverActor, level: int, said: str, error: BaseException) -> None:
+    extra = about(runtime_id=driver.runtime_id, error_type=type(error).__name__)
+    logger.log(level, said, driver.runtime_id, said_of(error), extra=extra)
 
 
 def _landing_lost(driver: DriverActor, message: m.Landed) -> None:
@@ -86,6 +99,7 @@ def begin_anew(driver: DriverActor, error: MeerkatError) -> None:
     """Throw the memory away: what is not on disk did not happen. Then load afresh, in time."""
     driver.doomed = error
     driver.seat.clear()
+    _keep_host_events(driver)
     driver.drop_memory()
     if driver.in_flight is not None and driver.is_taken:
         driver.system.journal.heal()  # should it have failed before anybody was to write
@@ -98,15 +112,25 @@ def begin_anew(driver: DriverActor, error: MeerkatError) -> None:
             _tell_set_aside(driver)
 
 
+def _keep_host_events(driver: DriverActor) -> None:
+    """A host event that was told stays told; no store knows of it."""
+    memory = driver.memory
+    if memory is not None and memory.host_events:
+        steps = (step for ticket in driver.tickets() for step in ticket.steps)
+        untold = {each for step in steps for each in host_events_of(step.transition)}
+        driver.host_events = {each: None for each in memory.host_events if each not in untold}
+
+
 def _answer_stranded(driver: DriverActor, error: MeerkatError) -> None:
     """Tell the callers of what never left that it was not attempted."""
     said = error
     if not isinstance(error, Fenced | ControlPlaneStopped):
         said = StoreError(f"not attempted, as what came before it failed: {error}")
         said.__cause__ = error
-    for ticket in driver.tickets():
-        ticket.fail(said)
-    driver.drop_tickets()
+    if not driver_elsewhere.asks_again(driver, error):
+        for ticket in driver.tickets():
+            ticket.fail(said)
+        driver.drop_tickets()
     driver.unregistering = _unanswered(driver.unregistering)
     driver.stopping = _unanswered(driver.stopping)
 
@@ -120,15 +144,19 @@ def _goes_on(driver: DriverActor, error: MeerkatError) -> bool:
     match error:
         case ControlPlaneStopped():
             return True
+        case Fenced() if driver.system.sharing is not None:
+            driver_elsewhere.leave_to(driver, error)
+            refuse_unregistering(driver, error)
+            return True
         case Fenced():
-            driver.unavailable = error
+            driver.set_unavailable(error)
             refuse_unregistering(driver, error)
             reason = TerminationReason.TAKEN_OVER
             driver.system.completions.end_runtime(driver.runtime_id, terminated(reason))
             driver.system.watchers.tell(driver.runtime_id, NoticeKind.ENDED, str(reason))
             return True
         case RecoveryCorruption():
-            driver.unavailable = error
+            driver.set_unavailable(error)
     return restart_later(driver, error)
 
 
@@ -154,15 +182,22 @@ def restart_later(driver: DriverActor, error: MeerkatError) -> bool:
     pause_s = _pause_s(driver, error)
     if pause_s is None:
         return _set_aside(driver, error)
-    driver.system.watchers.tell(
-        driver.runtime_id, NoticeKind.RESTARTED, str(error), restart_in_s=pause_s
-    )
+    _tell_restarted(driver, str(error), type(error).__name__, pause_s)
     if not driver.held_off:
         driver.held_off = True
         driver.system.timers.after(pause_s, lambda: driver.tell(m.Resume()))
     if driver.system.restart.drivers.strategy is not Strategy.ONE_FOR_ONE:
         _restart_others(driver, error)
     return True
+
+
+def _tell_restarted(driver: DriverActor, reason: str, error_type: str, pause_s: float) -> None:
+    system, runtime_id = driver.system, driver.runtime_id
+    fields = Fields(runtime_id=runtime_id, delay_s=pause_s, error_type=error_type)
+    text = "runtime %s: it is restarted in %.3g s"
+    say(logger, logging.INFO, text, runtime_id, pause_s, **fields)
+    system.counts.driver_restarted(runtime_id, system.clock.monotonic(), reason)
+    system.watchers.tell(runtime_id, NoticeKind.RESTARTED, reason, restart_in_s=pause_s)
 
 
 def _pause_s(driver: DriverActor, error: MeerkatError) -> float | None:
@@ -201,11 +236,11 @@ def go_on(driver: DriverActor) -> None:
     try:
         driver.loaded()
     except RecoveryCorruption as error:
-        logger.error("runtime %s is unavailable: %s", driver.runtime_id, error)  # noqa: TRY400
+        _log(driver, logging.ERROR, "runtime %s is unavailable: %s", error)
         refuse_unregistering(driver, error)
     except MeerkatError as error:  # the store's, or the policy's
-        if driver.unavailable is None:
-            logger.warning("runtime %s could not be loaded: %s", driver.runtime_id, error)
+        if driver.unavailable is None and not driver_elsewhere.is_elsewhere(driver, error):
+            _log(driver, logging.WARNING, "runtime %s could not be loaded: %s", error)
             begin_anew(driver, error)
 
 
@@ -222,14 +257,15 @@ def refuse_unregistering(driver: DriverActor, error: MeerkatError) -> None:
 def _set_aside(driver: DriverActor, error: MeerkatError) -> bool:
     """Give the runtime up until somebody acts, and note why; False while that is written."""
     rule = driver.system.restart.drivers
+    _log(driver, logging.ERROR, "runtime %s is set aside, recover() brings it back: %s", error)
     reason = bounded(
         f"it failed more than {rule.intensity} times in {rule.period_s:g} s, lastly: {error}"
     )
-    driver.unavailable = RuntimeUnavailable(driver.runtime_id, reason)
+    driver.set_unavailable(RuntimeUnavailable(driver.runtime_id, reason))
     try:
         return not _note_down(driver, reason)
     except MeerkatError as refused:
-        logger.warning("runtime %s: it cannot be noted why: %s", driver.runtime_id, refused)
+        _log(driver, logging.WARNING, "runtime %s: it cannot be noted why: %s", refused)
         return True
 
 
@@ -253,7 +289,6 @@ def _tell_set_aside(driver: DriverActor) -> None:
     """It is noted, or cannot be: whoever waits is answered."""
     aside = driver.unavailable
     if isinstance(aside, RuntimeUnavailable):
-        logger.error("%s; recover() brings it back", aside)
         refuse_unregistering(driver, aside)
         driver.system.watchers.tell(driver.runtime_id, NoticeKind.SET_ASIDE, aside.reason)
 
@@ -270,6 +305,9 @@ def bring_back(driver: DriverActor) -> RecoveryReport | None:
         driver.unavailable = driver.unavailable or before
         raise
     driver.restarts = None
+    driver.system.standing.refusing.discard(driver)
     if before is not None:
+        name = driver.runtime_id
+        say(logger, logging.INFO, "runtime %s: it is brought back", name, runtime_id=name)
         driver.system.watchers.tell(driver.runtime_id, NoticeKind.BROUGHT_BACK)
     return driver.load_report

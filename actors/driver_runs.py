@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import driver_restart
 from actors import messages as m
 from actors.executors import Cancelled, Failed, Stopped, Succeeded, Unreadable, bounded
+from actors.life_logs import log_end
+from actors.logs import about
 from meerkat import kernel
 from meerkat.errors import RecoveryCorruption, RunCancelled, StoreError
 from meerkat.identifiers import RunId
@@ -44,13 +46,29 @@ def _run_ended(driver: DriverActor, message: m.RunEnded) -> None:
         _unreadable(driver, message, message.ending.error)
         return
     ran = driver.seat.executor
-    driver.decide(_ending(driver, message))
+    command = _ending(driver, message)
+    _decide_end(driver, command, getattr(message.ending, "error_type", None))
     driver.seat.ended(message)
     if isinstance(message.ending, Stopped):
         if driver.executor is ran:
             driver.executor = None
         elif driver.executor is not None:  # its successor was attached while it ran
             driver.decide(kernel.AttachExecutor())
+
+
+def _decide_end(
+    driver: DriverActor, command: kernel.Command, error_type: str | None = None
+) -> None:
+    """Decide the end of the run in hand; its trace, if it has one, ends when that is durable."""
+    told, run = driver.seat.closing(command, error_type), driver.loaded().head.run
+    try:
+        transition = driver.decide(command, told)
+    except BaseException as error:
+        if told is not None:
+            told.fail(error)
+        raise
+    if run is not None:
+        log_end(driver.runtime_id, run, command, transition, error_type)
 
 
 def _unreadable(
@@ -62,7 +80,8 @@ def _unreadable(
         driver_restart.begin_anew(driver, error)
     else:
         delay_s = driver.next_delay_s()
-        driver.decide(kernel.PostponeRun(message.run_id, str(error), delay_s))
+        command = kernel.PostponeRun(message.run_id, str(error), delay_s)
+        _decide_end(driver, command, type(error).__name__)
 
 
 def said_of_late(message: m.RunEnded) -> str | None:
@@ -93,6 +112,7 @@ def _ending(driver: DriverActor, message: m.RunEnded) -> kernel.Command:
 
 
 def _failed(driver: DriverActor, run_id: RunId, failed: Failed) -> kernel.FailRun:
+    driver.system.counts.run_failed()
     jitter = driver.system.clock.jitter()
     return kernel.FailRun(run_id, failed.error, failed.recoverable, jitter)
 
@@ -101,7 +121,7 @@ def _run_overdue(driver: DriverActor, message: m.RunOverdue) -> None:
     """A run has not returned in time: the runtime goes on without it."""
     stack = driver.seat.stack(message.run_id)
     if _is_in_hand(driver, message.run_id):
-        driver.decide(kernel.CancelRun(message.run_id))
+        _decide_end(driver, kernel.CancelRun(message.run_id))
     if _gone(driver, message.run_id):
         text = f"it did not return in time; the runtime goes on without it\n{stack}"
         _remark(driver, message.run_id, text.rstrip())
@@ -115,9 +135,10 @@ def _run_deadline(driver: DriverActor, message: m.RunDeadline) -> None:
     if _is_in_hand(driver, message.run_id):
         said = f"the run deadline of {driver.system.run_deadline_s} s was reached"
         if driver.seat.interrupted:
-            driver.decide(kernel.CancelRun(message.run_id))
+            _decide_end(driver, kernel.CancelRun(message.run_id))
         else:
-            driver.decide(_failed(driver, message.run_id, Failed(said, recoverable=True)))
+            failed = _failed(driver, message.run_id, Failed(said, recoverable=True))
+            _decide_end(driver, failed, type(message).__name__)
         driver.seat.fence(message.run_id)
 
 
@@ -134,7 +155,8 @@ def _is_in_hand(driver: DriverActor, run_id: RunId) -> bool:
 
 def _remark(driver: DriverActor, run_id: RunId, text: str) -> None:
     """Say of a run, in the log and to the readers of events, what it does not say itself."""
-    logger.warning("runtime %s: run %s: %s", driver.runtime_id, run_id, text)
+    extra = about(runtime_id=driver.runtime_id, run_id=run_id)
+    logger.warning("runtime %s: run %s: %s", driver.runtime_id, run_id, text, extra=extra)
     memory = driver.memory
     if memory is None and driver.unavailable is None and not driver.held_off:
         with suppress(StoreError, RecoveryCorruption):
@@ -152,9 +174,13 @@ def _take_boundary(driver: DriverActor, message: m.TakeBoundary) -> None:
 def _commit_at_boundary(driver: DriverActor, message: m.CommitAtBoundary) -> None:
     _with_run(driver, message.run_id)
 
+    told = driver.seat.committing(message.input_ids)
+
     def answer(transition: kernel.Transition) -> Callable[[], Any]:
         def taken_over() -> Any:
             message.conversation.apply(message.plan.change)
+            if told is not None and transition.receipt is not None:
+                told(transition.receipt)
             return transition.reply
 
         return taken_over

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 
+from meerkat.checks import kind_of
 from meerkat.conversation import Conversation, Plan, SessionSnapshot
 from meerkat.errors import (
     ApplyFailed,
@@ -55,8 +56,8 @@ on the event loop of its control plane."""
 
 def checked_executor(executor: object) -> Executor:
     """Pass an executor on; TypeError for what is none."""
-    if not callable(getattr(executor, "apply", executor)):
-        raise TypeError(f"an executor is callable or has apply(), not {type(executor).__name__}")
+    if isinstance(executor, type) or not callable(getattr(executor, "apply", executor)):
+        raise TypeError(f"an executor is callable or has apply(), not {kind_of(executor)}")
     return executor  # type: ignore[return-value]
 
 
@@ -88,6 +89,8 @@ class Failed:
 
     error: str = field(repr=False)
     recoverable: bool
+    error_type: str | None = None
+    """What was raised, without a word of its text."""
 
 
 @frozen
@@ -142,10 +145,10 @@ def _ending_of(error: BaseException, *, cancelled: bool) -> Ending:
         case ExecutorStopped():
             return Stopped()
         case ApplyFailed(reason=reason, recoverable=recoverable):
-            return Failed(_text_of(reason), bool(recoverable))
+            return Failed(_text_of(reason), bool(recoverable), type(error).__name__)
         case _:
             named = "" if isinstance(error, MeerkatError) else type(error).__name__
-            return Failed(_text_of(error, named), recoverable=True)
+            return Failed(_text_of(error, named), recoverable=True, error_type=type(error).__name__)
 
 
 def planned(

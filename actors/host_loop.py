@@ -40,6 +40,11 @@ class HostLoop(RunLoop):
         """Was it used, and has its host closed it?"""
         return self._used and self._host.is_closed()
 
+    @property
+    def is_used(self) -> bool:
+        """Was anything called on it?"""
+        return self._used
+
     def call(self, callback: Callable[[], object]) -> bool:
         """Call back on the loop's thread, soon; False, and never, once stopped or closed."""
         self._used = True

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import pykka
 
+from actors.counts import JournalCounts
+from actors.logs import without_text
 from actors.threaded import ActorThreads, ThreadedActor
 from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, StoreError
 from meerkat.fail_points import FailPoint, reached
@@ -86,6 +88,14 @@ class Journal:
         self._threads = threads or ActorThreads()
         self._actor: pykka.ActorRef[JournalActor] | None = None
         self._served: tuple[_Served, _Served] = (_NOBODY, _NOBODY)
+        self.counts = JournalCounts()
+        self.has_failed = False
+        """Has its writer failed, and writes nobody until :meth:`resume`?"""
+
+    @property
+    def waiting(self) -> int:
+        """How many batches wait, and are in nobody's hand."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Start the actor that commits."""
@@ -169,6 +179,7 @@ class Journal:
             if group:
                 self._commit(group)
         except BaseException as error:
+            self.counts.commit_errors += sum(not entry.told for entry in group)
             for entry in group:
                 said = CommitUnknown(f"{type(error).__name__} while committing")
                 said.__cause__ = error
@@ -192,6 +203,8 @@ class Journal:
             answers = self._store.commit_many([entry.batch for entry in group])
         except StoreError as error:
             answers = [error] * len(group)
+        landed = answers.count(None)
+        self.counts.group(landed, len(group) - landed)
         reached(FailPoint.GROUP_WRITTEN)
         now = self._monotonic()
         for entry, answer in zip(group, answers, strict=True):
@@ -204,11 +217,13 @@ class Journal:
 
     def failed(self, error: BaseException) -> None:
         """The writer has failed. Nobody writes until :meth:`resume`."""
-        logger.error("the journal failed, and is restarted", exc_info=error)
+        self.has_failed = True
+        logger.error("the journal failed, and is restarted", exc_info=without_text(error))
         self._failed(error)
 
     def resume(self) -> None:
         """Write again."""
+        self.has_failed = False
         with self._lock:
             self._awake = False
         self.heal()
@@ -247,5 +262,5 @@ class JournalActor(ThreadedActor):
         while True:
             try:
                 return self._journal.commit_waiting()
-            except BaseException:  # those it had in hand are told; others may still be written
-                logger.exception("the journal failed at its end")
+            except BaseException as error:  # those in hand are told; others may be written yet
+                logger.exception("the journal failed at its end", exc_info=without_text(error))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 import pykka
 
@@ -33,9 +33,32 @@ from meerkat.errors import ControlPlaneStopped
 _STILL_ALIVE_S: Final = 1.0
 """How often to look whether a supervisor that does not answer has ended."""
 
+_NOT_STARTED: Final = "it was not started; start() it, or use it as a context manager"
+
 SessionsRef: TypeAlias = pykka.ActorRef[RuntimeSupervisor]
 HostsSupervisor: TypeAlias = Callable[[], SessionsRef | None]
 """Gives the supervisor that runs in a host's tree now; None while none does."""
+
+
+class Comings(Protocol):
+    """How what is behind a front door comes and goes. Thread-safe."""
+
+    @property
+    def system(self) -> System:
+        """The parts behind it; ControlPlaneStopped when it is not open."""
+        ...
+
+    def start(self) -> None:
+        """Start, unless it runs."""
+        ...
+
+    def stop(self, message: m.ShutDown) -> ShutdownReport:
+        """Stop, and wait for the end."""
+        ...
+
+    def hurry(self) -> None:
+        """Have a stop that is under way, or comes, wait for no run."""
+        ...
 
 
 class Life:
@@ -60,7 +83,9 @@ class Life:
         ControlPlaneForked in a process that was forked since: the threads are the parent's.
         """
         self._home.check()
-        system = None if self._opening is None else self._opening.system
+        if self._opening is None:
+            raise ControlPlaneStopped(_NOT_STARTED)
+        system = self._opening.system
         if system is None:
             raise ControlPlaneStopped
         return system

@@ -26,6 +26,17 @@ LOOK_UP_S: Final = 0.5
 T = TypeVar("T")
 
 
+def waitable_s(seconds: float) -> float:
+    """A host's seconds as a lock takes them: infinity is very long, and no number is none."""
+    return min(max(0.0, seconds), threading.TIMEOUT_MAX)  # in this order, for NaN
+
+
+def check_patience(timeout_s: object) -> None:
+    """TypeError for a host's time-out that is neither seconds nor None."""
+    if not isinstance(timeout_s, int | float | None):
+        raise TypeError(f"timeout takes seconds or None, not {type(timeout_s).__name__}")
+
+
 class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
     """A lock that can be waited on. Thread-safe.
 
@@ -46,7 +57,13 @@ class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
         ground = ground_here()
         if ground is not None:
             return self._wait_on(ground, timeout)
-        return threading.Condition.wait(self, timeout)  # type: ignore[arg-type]
+        held: bool = self._is_owned()  # type: ignore[attr-defined]
+        try:
+            return threading.Condition.wait(self, timeout)  # type: ignore[arg-type]
+        except BaseException:  # a signal's, which may come just after the lock was given up
+            if held and not self._is_owned():  # type: ignore[attr-defined]
+                self.acquire()
+            raise
 
     def _wait_on(self, ground: Ground, timeout: float | None) -> bool:
         """The standard library's wait, on a bell of that ground in the place of a lock."""
@@ -69,10 +86,10 @@ class LightCondition(RLock):  # type: ignore[misc]  # it may be subclassed
         The main thread looks up now and then: a signal that comes when it is about to wait,
         and does not wait yet, is handled by the interpreter once the wait is over.
         """
+        left = None if timeout is None else waitable_s(timeout)
         ground = ground_here()
         if ground is not None:
-            return self._waited_for_on(ground, predicate, timeout)
-        left = timeout
+            return self._waited_for_on(ground, predicate, left)
         if threading.current_thread() is threading.main_thread():
             while left is None or left > LOOK_UP_S:
                 if self._waited_for(predicate, LOOK_UP_S):

@@ -14,6 +14,7 @@ import pykka
 from attrs import frozen
 
 from actors.light import LightEvent
+from actors.logs import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +120,10 @@ def _tell(watcher: pykka.ActorRef[Any], message: object) -> None:
     try:
         watcher.tell(message)
     except pykka.ActorDeadError:
-        logger.debug("%s has ended before it heard of %s", watcher, message)
-    except BaseException:
-        logger.exception("%s could not be told of %s", watcher, message)
+        logger.debug("%s has ended before it heard of %s", watcher, type(message).__name__)
+    except BaseException as error:
+        said = "%s could not be told of %s"
+        logger.exception(said, watcher, type(message).__name__, exc_info=without_text(error))
 
 
 class Mailbox:

@@ -18,13 +18,14 @@ from meerkat.conversation import Conversation, Plan
 from meerkat.errors import MeerkatError
 from meerkat.events import OperationEvent
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId, RuntimeEpochId
+from meerkat.input_lifecycle import AbandonCause
 from meerkat.inputs import Input
 from meerkat.operations import OperationRecord
 from meerkat.ops_snapshot import OperationRow
 from meerkat.outcomes import AcceptOutcome, CompletionHandle
 from meerkat.policy import Lane
 from meerkat.receipts import RunBoundaryReceipt
-from meerkat.reports import RecoveryReport, ResetReport
+from meerkat.reports import RecoveryReport, RedrivenInput, ResetReport, SkippedInput
 from meerkat.runs import InterruptMode
 from meerkat.store import RuntimeStore
 
@@ -61,6 +62,30 @@ class Query(FrontDoorMessage):
 
     read: Callable[[kernel.RuntimeMemory, RuntimeStore], Any]
     reply: Reply[Any]
+
+
+@frozen(kw_only=True)
+class Redriven:
+    """What came of some inputs that were to come back.
+
+    ``next`` is where the listing goes on, None at its end. ``refused`` stopped it half-way:
+    what had come back by then is back.
+    """
+
+    redriven: tuple[RedrivenInput, ...] = ()
+    skipped: tuple[SkippedInput, ...] = ()
+    next: str | None = None
+    refused: MeerkatError | None = None
+
+
+@frozen(eq=False)
+class Redrive(FrontDoorMessage):
+    """Offer again what was given up: these inputs, or a few of the listing behind ``after``."""
+
+    input_ids: tuple[InputId, ...] | None
+    after: str | None
+    causes: frozenset[AbandonCause]
+    reply: Reply[Redriven]
 
 
 @frozen(eq=False)
@@ -278,6 +303,18 @@ class Resume:
 
 
 @frozen
+class TakeOffered:
+    """Take in what another process, which shares the store, has offered."""
+
+
+@frozen
+class TakenElsewhere:
+    """Another process has taken the runtime over; ``owner`` names it."""
+
+    owner: str
+
+
+@frozen
 class BeginAnew:
     """A strategy restarts the runtime together with one that failed; ``reason`` says which."""
 
@@ -313,6 +350,8 @@ DriverMessage: TypeAlias = (
     | StopHookReturned
     | EpochRetired
     | Resume
+    | TakeOffered
+    | TakenElsewhere
     | BeginAnew
     | Quiesce
     | CancelRuns

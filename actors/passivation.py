@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -34,14 +34,20 @@ SWEEP_MIN_S: Final = 0.001
 """Shortest pause between two looks at who has rested long enough."""
 
 
+@runtime_checkable
 class Resident(Protocol):
     """A driver, as far as it comes and goes."""
 
     runtime_id: LogicalRuntimeId
     resting: bool
 
+    @property
+    def takes_mail(self) -> bool:
+        """Has nobody begun to end it? Any thread."""
+        ...
+
     def end_at_rest(self) -> bool:
-        """End it, unless it has mail or a turn. Any thread."""
+        """End it, unless it has mail or a turn; True again of one that ended so. Any thread."""
         ...
 
     def end_if_idle(self) -> bool:
@@ -89,8 +95,9 @@ class Notes:
     def put(self, runtime_id: LogicalRuntimeId, note: Note) -> None:
         """Keep a note."""
         with self._lock:
+            before = self._notes.get(runtime_id)
+            self._free -= len(note.host_events) - (len(before.host_events) if before else 0)
             self._notes[runtime_id] = note
-            self._free -= len(note.host_events)
 
     def of(self, runtime_id: LogicalRuntimeId) -> Note | None:
         """The note on a runtime, if there is one."""
@@ -125,8 +132,10 @@ class Resting:
 
     def end_longest(self) -> Resident | None:
         """End the one that has rested longest; None when all of them have been written to."""
-        found = islice(self._since, LOOKED_AT_MAX)
-        return next((driver for driver in found if driver.end_at_rest()), None)
+        for driver in islice(self._since, LOOKED_AT_MAX):
+            if driver.end_at_rest():
+                return driver
+        return None
 
     def since(self, until: float) -> list[Resident]:
         """Those that have rested since ``until`` or longer, a few at a time."""

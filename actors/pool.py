@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Any, Final, Self, cast
 
 import pykka
@@ -25,6 +24,8 @@ from attrs import frozen
 from pykka import ActorRef
 
 from actors.light import LightAnswer
+from actors.logs import without_text
+from actors.mailbox import Mailbox
 from actors.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def registry_lock() -> threading.RLock:
 def actor_of(ref: ActorRef[Any]) -> PooledActor | None:
     """The actor behind a reference, to look at; None for one of another kind."""
     inbox = ref.actor_inbox
-    return inbox.actor if isinstance(inbox, _PooledInbox) else None
+    return inbox.actor if isinstance(inbox, Mailbox) else None
 
 
 class ActorPool:
@@ -108,6 +109,15 @@ class ActorPool:
             if thread.ident is not None:
                 thread.join(timeout_s)
         return not any(thread.is_alive() for thread in self._threads)
+
+    def workers(self) -> tuple[tuple[str, bool, PooledActor | None], ...]:
+        """Each thread by its name: whether it lives, and whose turn it takes just now."""
+        return tuple((each.name, each.is_alive(), each.actor) for each in self._threads)
+
+    def busy(self) -> tuple[PooledActor, ...]:
+        """The actors that wait for their turn or have it, to look at. Takes no lock."""
+        in_turn = (worker.actor for worker in self._threads)
+        return (*self._ready.waiting(), *(actor for actor in in_turn if actor is not None))
 
     def schedule(self, actor: PooledActor) -> None:
         """Give an actor its turn."""
@@ -150,7 +160,7 @@ class ActorPool:
 
     def _broke_off(self, worker: _Worker, actor: PooledActor, error: BaseException) -> None:
         """A turn failed outside of any message, or what came after it did."""
-        logger.error("a turn of %s broke off", type(actor).__name__, exc_info=error)
+        logger.error("a turn of %s broke off", type(actor).__name__, exc_info=without_text(error))
         worker.actor, in_turn, then, worker.then = None, worker.actor, worker.then, None
         if in_turn is not None:
             actor.take_up_again(error)
@@ -163,133 +173,7 @@ class ActorPool:
 _TRIES: Final = 2
 """How often an actor may try to get over one failure: the first try may fail by chance."""
 
-_NO_MAIL: Final[deque[Any]] = deque(maxlen=0)
-"""The mailbox of an actor at rest, whichever it is: an empty deque of its own is 0.6 KB."""
-
-_REST, _DUE, _IN_TURN = range(3)
-"""How a mailbox stands: without mail, in the queue for its turn, or at it."""
-
 _numbers: Final = count(1)
-
-
-class _PooledInbox:
-    """A mailbox that schedules its actor when there is mail and nobody runs it.
-
-    It knows, too, whether its actor has ended: what Pykka asks of an actor's
-    ``threading.Event``, for which nobody waits here.
-    """
-
-    __slots__ = ("_actor", "_closed", "_lock", "_mail", "_pool", "_state", "_stopped", "in_hand")
-
-    def __init__(self) -> None:
-        self._mail = _NO_MAIL
-        self._lock = threading.Lock()
-        self._state = _REST
-        self._closed = False
-        self._stopped = False
-        self._actor: PooledActor | None = None
-        self._pool: ActorPool | None = None
-        self.in_hand: Any = None  # what the actor is handling
-
-    def is_set(self) -> bool:
-        return self._stopped
-
-    def set(self) -> None:
-        self._stopped = True
-
-    @property
-    def actor(self) -> PooledActor | None:
-        return self._actor
-
-    def bind(self, actor: PooledActor, pool: ActorPool) -> None:
-        self._actor, self._pool = actor, pool
-
-    def put(self, item: Any, /) -> None:
-        closed = wake = False
-        actor, pool = self._actor, self._pool
-        try:
-            with self._lock:
-                closed = self._closed
-                if not closed:
-                    if self._mail is _NO_MAIL:
-                        self._mail = deque()
-                    if self._state == _REST:
-                        wake, self._state = True, _DUE
-                    self._mail.append(item)
-        finally:  # a signal of the main thread may come anywhere, and this still has to be done
-            if wake and actor is not None and pool is not None:
-                try:
-                    pool.schedule(actor)
-                except BaseException:
-                    pool.schedule(actor)  # it may be there already: twice does no harm
-                    raise
-        if closed and actor is not None:
-            actor.refuse(item)
-
-    def put_first(self, item: Any) -> None:
-        """Put mail before all other. For the actor itself, in its turn."""
-        with self._lock:
-            if self._mail is _NO_MAIL:
-                self._mail = deque()
-            self._mail.appendleft(item)
-
-    def get(self) -> Any:
-        return self._mail.popleft()
-
-    def empty(self) -> bool:
-        return not self._mail
-
-    def __len__(self) -> int:
-        return len(self._mail)
-
-    def begin_turn(self, count: int) -> list[Any] | None:
-        """Begin a turn, unless one is under way: None then.
-
-        Gives the next messages, up to ``count``, without taking them; none if only one waits.
-        """
-        with self._lock:
-            if self._state == _IN_TURN:
-                return None
-            self._state = _IN_TURN
-            if len(self._mail) <= 1:
-                return []
-            return [envelope.message for envelope in islice(self._mail, count)]
-
-    def break_turn(self) -> None:
-        """The turn is over, and there may be mail: it is to be scheduled."""
-        with self._lock:
-            self._state, self.in_hand = _DUE, None
-
-    def next_or_rest(self) -> Any | None:
-        """The next message; None puts the mailbox to rest until there is mail again."""
-        with self._lock:
-            if self._mail:
-                self.in_hand = self._mail.popleft()
-                return self.in_hand
-            self.in_hand = None
-            self._mail = _NO_MAIL
-            self._state = _REST
-            return None
-
-    def close_if_empty(self) -> bool:
-        """Take no more mail, unless there is some."""
-        with self._lock:
-            self._closed = self._closed or not self._mail
-            return self._closed
-
-    def close_at_rest(self) -> bool:
-        """Take no more mail, unless there is some or the actor has its turn."""
-        with self._lock:
-            at_rest = self._state == _REST and not self._closed
-            self._closed = self._closed or at_rest
-            return at_rest
-
-    def close(self) -> list[Any]:
-        """Take no more mail; gives what was not handled."""
-        with self._lock:
-            self._closed = True
-            left, self._mail = list(self._mail), _NO_MAIL
-            return left
 
 
 @frozen
@@ -324,8 +208,8 @@ class PooledActor(pykka.Actor):
         return actor.actor_ref
 
     @staticmethod
-    def _create_actor_inbox() -> _PooledInbox:
-        return _PooledInbox()
+    def _create_actor_inbox() -> Mailbox:
+        return Mailbox()
 
     @staticmethod
     def _create_future() -> LightAnswer[Any]:
@@ -335,9 +219,9 @@ class PooledActor(pykka.Actor):
         """Nothing to start: the inbox schedules the actor when there is mail."""
 
     @property
-    def _inbox(self) -> _PooledInbox:
+    def _inbox(self) -> Mailbox:
         inbox = self.actor_inbox
-        if not isinstance(inbox, _PooledInbox):
+        if not isinstance(inbox, Mailbox):
             raise TypeError("a pooled actor has a pooled inbox")
         return inbox
 
@@ -381,8 +265,9 @@ class PooledActor(pykka.Actor):
     def _prepare(self, mail: Sequence[Any]) -> None:
         try:
             self.before_turn(mail)
-        except BaseException:  # each message may still be handled for itself
-            logger.exception("%s could not prepare its turn", type(self).__name__)
+        except BaseException as error:  # each message may still be handled for itself
+            said = "%s could not prepare its turn"
+            logger.exception(said, type(self).__name__, exc_info=without_text(error))
 
     def _handle(self, envelope: Any) -> None:
         try:
@@ -400,8 +285,9 @@ class PooledActor(pykka.Actor):
         for _ in range(_TRIES):
             try:
                 self.on_message_failed(envelope.message, error)
-            except BaseException:
-                logger.exception("%s could not get over a failure", type(self).__name__)
+            except BaseException as another:
+                said = "%s could not get over a failure"
+                logger.exception(said, type(self).__name__, exc_info=without_text(another))
             else:
                 return
 
@@ -417,11 +303,19 @@ class PooledActor(pykka.Actor):
         return False
 
     def end_at_rest(self) -> bool:
-        """End here and now, if no mail waits and no turn is under way. For any thread."""
+        """End here and now, if no mail waits and no turn is under way. For any thread.
+
+        Of one that has ended so it is said again.
+        """
         if self._inbox.close_at_rest():
             self.actor_stopped.set()
             return True
         return False
+
+    @property
+    def takes_mail(self) -> bool:
+        """Has nobody begun to end it? For any thread."""
+        return not self._inbox.is_closed
 
     def handle_next(self, message: Any) -> None:
         """Handle a message before all that wait. For the actor itself, in its own turn."""

@@ -9,7 +9,8 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, Final, Generic, TypeVar
 
-from actors.light import LightCondition, LightFuture
+from actors.light import LightCondition, LightFuture, check_patience
+from actors.logs import without_text
 from actors.pool import on_worker
 from actors.wait_chains import Wait
 from actors.waits import Waits
@@ -143,8 +144,12 @@ class Reply(Awaited[T], Generic[T]):
     """Where it is noted, until it is settled."""
     brings_work_to: LogicalRuntimeId | None = None
     """Whose share of the calls in flight it counts for."""
+    arrived: float | None = None
+    """When the input that is offered arrived at the door, by the clock's monotonic time."""
     completion: CompletionHandle | None = None
     """Waits for the end of the input that is accepted, and fails when none is."""
+    message: object = None
+    """What was asked, where another process may have to be asked instead."""
 
     @property
     def waits(self) -> Waits | None:
@@ -187,6 +192,8 @@ class Reply(Awaited[T], Generic[T]):
 
     def _close(self) -> None:
         """It takes no place any more: whoever is answered may call again at once."""
+        if self.message is not None:
+            self.message = None  # which has the reply in it
         if self.calls is not None:
             self.calls.closed(self)
 
@@ -218,8 +225,8 @@ def settle(set_outcome: Callable[[T], None], outcome: T) -> None:
             set_outcome(outcome)
         except InvalidStateError:
             return  # somebody else was first, or the first try was
-        except BaseException:
-            logger.exception("a callback of the host failed")
+        except BaseException as error:
+            logger.exception("a callback of the host failed", exc_info=without_text(error))
         else:
             return
 
@@ -247,6 +254,7 @@ def wait_for(reply: Reply[T], call: str, timeout_s: float | None) -> T:
     WouldDeadlock on a thread that runs drivers, where host code gets in a callback only, and
     in a run that would wait on itself.
     """
+    check_patience(timeout_s)
     reply.wait(call, timeout_s)
     if not reply.done():
         raise CallTimedOut(call, timeout_s or 0.0)
@@ -301,6 +309,7 @@ class OpenCalls:
         share = SHARES_OF_THE_FREE * free
         if self._of_runtime.get(runtime_id, 0) >= share:
             raise Overloaded("in_flight_share", share)
+        reply.calls = self  # first: a signal that comes from here on has it closed again
         with self._lock:
             self._of_runtime[runtime_id] = self._of_runtime.get(runtime_id, 0) + 1
             reply.brings_work_to = runtime_id  # no signal comes in between: nothing is called

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from actors.clock import Clock, Timers
 from actors.light import LightEvent
+from actors.logs import said_of, without_text
 from actors.run_places import RunThreads
 from meerkat.errors import StoreError
 from meerkat.identifiers import RunId
@@ -66,9 +67,14 @@ class Pruner:
         self._pass_every_s = PASS_EVERY_S
         self._failures = 0
 
+    @property
+    def prunes(self) -> bool:
+        """Is there anything to cut down, ever?"""
+        return not self._keep.keeps_everything
+
     def start(self) -> None:
         """Begin the first pass in a while; never when everything is kept."""
-        if not self._keep.keeps_everything:
+        if self.prunes:
             self._later(self._pass_every_s)
 
     def stop(self, timeout_s: float) -> bool:
@@ -110,9 +116,9 @@ class Pruner:
             self._after = None
             self._failures += 1
             if isinstance(error, StoreError):
-                logger.warning("the past could not be cut down: %s", error)
+                logger.warning("the past could not be cut down: %s", said_of(error))
             else:
-                logger.exception("a step of retention failed")
+                logger.exception("a step of retention failed", exc_info=without_text(error))
             return means.backoff.delay_s(self._failures, means.clock.jitter())
         self._failures = 0
         return self._go_on_after(pruned, means.clock.monotonic() - began)

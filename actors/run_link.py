@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 from actors import messages as m
 from actors.clock import Timer
@@ -12,6 +12,7 @@ from actors.executors import Cancelled, Ending
 from actors.replies import Reply
 from actors.runs import RunBase
 from actors.system import System
+from actors.traces import RunTraced
 from meerkat.bindings import SessionRuntimeBindings
 from meerkat.conversation import Conversation, Plan, SessionSnapshot
 from meerkat.errors import ControlPlaneStopped
@@ -19,6 +20,8 @@ from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
 from meerkat.inputs import Input
 from meerkat.kernel import RuntimeHead
 from meerkat.receipts import RunBoundaryReceipt
+
+T = TypeVar("T")
 
 
 class DriverLink:
@@ -37,14 +40,15 @@ class DriverLink:
         self._run_id = run_id
         self._head = head
         self._tell = tell
+        self._trace: RunTraced | None = None
         self._run: RunBase | None = None
         self._deadline: Timer | None = None
         self._grace: Timer | None = None
 
-    def begin(self, run: RunBase) -> None:
+    def begin(self, run: RunBase, trace: RunTraced | None) -> None:
         """The run is about to begin: its time runs, and somebody looks after it."""
         system, run_id = self._system, self._run_id
-        self._run = run
+        self._run, self._trace = run, trace
         system.waits.run_begins(run)
         system.watch.begin(run, lambda text: self._tell(m.RunStuck(run_id, text)))
         if system.run_deadline_s is not None:
@@ -53,12 +57,19 @@ class DriverLink:
 
     def performing(self) -> AbstractContextManager[None]:
         """While this lasts, the run is on this thread."""
-        return nullcontext() if self._run is None else self._system.waits.performing(self._run)
+        if self._run is None:
+            return nullcontext()
+        on_thread = self._system.waits.performing(self._run)
+        return on_thread if self._trace is None else _both(on_thread, self._trace.performing())
 
     def carried(self) -> None:
         """From now on this task is the run's."""
         if self._run is not None:
             self._system.waits.carry(self._run)
+
+    def in_context(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """What the task of a coroutine run is to do, in the context of the run's trace."""
+        return work() if self._trace is None else self._trace.within(work)
 
     def read_session(self) -> SessionSnapshot | None:
         """What the store holds of the session; StoreError."""
@@ -126,3 +137,11 @@ class DriverLink:
             if timer is not None:
                 self._system.timers.cancel(timer)
         self._tell(m.RunEnded(self._run_id, ending))
+
+
+@contextmanager
+def _both(
+    outer: AbstractContextManager[None], inner: AbstractContextManager[None]
+) -> Iterator[None]:
+    with outer, inner:
+        yield

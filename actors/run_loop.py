@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from actors.awaiting import on_loop
 from actors.ground import ground_here
+from actors.logs import without_text
 from actors.run_places import RunThreads
 from actors.thread_frames import frame_of
 from meerkat.errors import ControlPlaneStopped
@@ -51,6 +52,11 @@ class RunLoop:
     def is_missed(self) -> bool:
         """Was it used, and has its host closed it? One of the plane's own is always there."""
         return False
+
+    @property
+    def is_used(self) -> bool:
+        """Was anything called on it? Before that one of the plane's own is not there."""
+        return self._loop is not None
 
     def is_here(self) -> bool:
         """Is this the loop's thread, and runs the loop here just now?"""
@@ -160,6 +166,7 @@ class RunLoop:
         while not self._over:
             try:
                 loop.run_forever()
-            except BaseException:
-                logger.exception("a task of the host's broke out of the event loop")
+            except BaseException as error:
+                said = "a task of the host's broke out of the event loop"
+                logger.exception(said, exc_info=without_text(error))
         loop.close()

@@ -17,6 +17,7 @@ from typing import TypeVar
 from actors.forks import Home
 from actors.ground import start_thread
 from actors.light import LightFuture
+from actors.logs import without_text
 from actors.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,16 @@ class RunSlots:
     def free(self) -> int:
         """How many are nobody's."""
         return self._slots - len(self._holders)
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self._slots
+
+    @property
+    def waiting(self) -> int:
+        """How many owners wait for one."""
+        return len(self._waiting)
 
     @property
     def contended(self) -> bool:
@@ -140,7 +151,7 @@ class RunThreads:
 
 def _lost(work: _Task, error: BaseException) -> None:
     _, lost = work
-    logger.error("a task of the run threads failed", exc_info=error)
+    logger.error("a task of the run threads failed", exc_info=without_text(error))
     if lost is not None:
         lost(error)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from attrs import define, field, frozen
 
 from actors.clock import Clock, Timers
 from actors.runs import RunBase
-from meerkat.identifiers import LogicalRuntimeId, RunId
+from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
 
 LOOKS_PER_BOUND: Final = 4
 """How often a run is looked at within the time after which it counts as stuck."""
@@ -26,9 +27,42 @@ class Watched:
 
     run: RunBase
     tell: Callable[[str], None] = field(repr=False)
+    began: float
     sign_at: float
     shown_for: float | None = None
     """The sign since which it has been shown."""
+    began_at: datetime | None = None
+    """The time of day when it began, reckoned when somebody first wants to know."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Was it shown, and has it given no sign since?"""
+        return self.shown_for == self.sign_at and not self.run.attention.waits
+
+
+@frozen(kw_only=True)
+class RunNow:
+    """A run in hand at one moment: its executor was called, and has not returned.
+
+    That is so, too, of one that its runtime has gone on without (``cancelled`` then).
+    """
+
+    runtime_id: LogicalRuntimeId
+    run_id: RunId
+    attempt: int
+    """The most attempts that one of its inputs has had, this one included."""
+    input_ids: tuple[InputId, ...]
+    """What it was begun with; what it took in since is not here."""
+    began_at: datetime
+    """When it was begun, by the plane's clock (UTC)."""
+    quiet_s: float
+    """Seconds since it last gave a sign: used its context, or began."""
+    waits: bool
+    """Does it wait just now by its own will, for something to be steered into it, say?"""
+    stuck: bool
+    """Has it given no sign for longer than the plane's ``stuck_after_s``?"""
+    cancelled: bool
+    """Was it told to end?"""
 
 
 @frozen(kw_only=True)
@@ -52,6 +86,10 @@ class RunWatch:
         self._stuck_after_s = stuck_after_s
         self._lock = threading.Lock()
         self._watched: dict[RunBase, Watched] = {}
+        self.begun = 0
+        """Runs that were begun."""
+        self.retries = 0
+        """Of those, runs with an input that had been tried before."""
         self._looking = False
         self._counts = False
         self._by_themselves = 0
@@ -59,9 +97,12 @@ class RunWatch:
 
     def begin(self, run: RunBase, tell: Callable[[str], None]) -> None:
         """Watch a run; ``tell`` is given what there is to say when it is stuck."""
+        began = self._clock.monotonic()
         with self._lock:
-            self._watched[run] = Watched(run, tell, self._clock.monotonic())
+            self._watched[run] = Watched(run, tell, began, began)
             looking, self._looking = self._looking, True
+            self.begun += 1
+            self.retries += run.attempt > 1
         if not looking and self._stuck_after_s is not None:
             self._look_later(self._stuck_after_s)
 
@@ -96,6 +137,14 @@ class RunWatch:
                 left=tuple(run.runtime_id for run in self._watched),
             )
 
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def now(self) -> tuple[RunNow, ...]:
+        """The runs in hand, in the order in which they began. Takes no lock."""
+        at, now = self._clock.monotonic(), self._clock.now()
+        return tuple(_now(each, at, now) for each in tuple(self._watched.values()))
+
     def in_hand(self) -> frozenset[RunId]:
         """The runs that have begun and are not over."""
         return frozenset(run.run_id for run in tuple(self._watched))
@@ -117,3 +166,20 @@ class RunWatch:
                 each.tell(f"no sign for {now - sign_at:.0f} s\n{each.run.stack()}".rstrip())
         if watched:
             self._look_later(stuck_after_s)
+
+
+def _now(watched: Watched, at: float, now: datetime) -> RunNow:
+    run = watched.run
+    if watched.began_at is None:
+        watched.began_at = now - timedelta(seconds=max(0.0, at - watched.began))
+    return RunNow(
+        runtime_id=run.runtime_id,
+        run_id=run.run_id,
+        attempt=run.attempt,
+        input_ids=run.input_ids,
+        began_at=watched.began_at,
+        quiet_s=max(0.0, at - watched.sign_at),
+        waits=run.attention.waits,
+        stuck=watched.is_stuck,
+        cancelled=run.cancelled.is_set(),
+    )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from actors.attention import Attention
 from actors.executors import (
@@ -22,6 +23,7 @@ from actors.executors import (
     ending_of,
     planned,
 )
+from actors.light import waitable_s
 from actors.replies import Reply, refuse_deadlock, wait_for
 from actors.thread_frames import frame_of, stack_of
 from meerkat.bindings import SessionRuntimeBindings
@@ -33,6 +35,8 @@ from meerkat.identifiers import InputId, LogicalRuntimeId
 from meerkat.inputs import Input
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import RunInHand, RunOutput, StagedInput, WakeReason
+
+T = TypeVar("T")
 
 FRAMES_SHOWN: Final = 32
 """Innermost frames of a run that are shown: as many as fit into the text of an event."""
@@ -83,6 +87,10 @@ class RunLink(Protocol):
         """From now on this task is the run's."""
         ...
 
+    def in_context(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """What the task of the run is to do, where the run's trace is looked for."""
+        ...
+
 
 class RunBase(ABC):
     """What contexts of both kinds have in common: who the run is, and what it may look at."""
@@ -100,6 +108,7 @@ class RunBase(ABC):
         self.runtime_id = runtime_id
         self.run_id = run.run_id
         self.attempt = run.attempt
+        self.input_ids = run.contributors
         self.attention = Attention()
         self.cancelled = self.attention.cancelled
         self._primitive = primitive
@@ -166,7 +175,7 @@ class RunBase(ABC):
             raise TypeError(f"wait takes seconds, not {type(seconds).__name__}")
         self._link.signs()
         self.attention.waits = True
-        return max(0.0, seconds)  # in this order: what is no number at all waits not at all
+        return waitable_s(seconds)
 
     def _before_commit(self) -> None:
         """Before a commit: what was handed over is the run's for as long as it is in hand."""

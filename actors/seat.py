@@ -12,14 +12,19 @@ from typing import Any, Final
 from actors import messages as m
 from actors.coroutine_runs import CoroutineRun
 from actors.executors import Executor, Failed, Stopped, Succeeded, is_coroutine
+from actors.life_logs import log_begin
+from actors.replies import Reply
 from actors.run_link import DriverLink
 from actors.runs import Run, RunBase
 from actors.system import System
+from actors.traces import RunTraced
+from meerkat import kernel
 from meerkat.conversation import Conversation
 from meerkat.identifiers import InputId, LogicalRuntimeId, RunId
 from meerkat.input_lifecycle import InputState
 from meerkat.kernel import RuntimeHead, StartRun
 from meerkat.kernel.run_steps import waits_at_boundary
+from meerkat.receipts import RunBoundaryReceipt
 from meerkat.runs import InterruptMode
 
 RUNS_IN_A_ROW: Final = 16
@@ -41,6 +46,7 @@ class Seat:
         "_steered",
         "_system",
         "_tell",
+        "_trace",
         "executor",
         "interrupted",
     )
@@ -56,6 +62,7 @@ class Seat:
         self._is_coroutine = False  # and is it a coroutine function? Asked of each once
         self.interrupted = False  # was that run?
         self._fenced: RunBase | None = None
+        self._trace: RunTraced | None = None  # of the last run
         self._has_slot = False
         self._asked = False
         self._in_a_row = 0
@@ -107,13 +114,17 @@ class Seat:
         if executor is not self.executor:
             self._is_coroutine = executor is not None and is_coroutine(executor)
         self._run, self.executor, self.interrupted = None, executor, False
+        self._trace = None
         if executor is None:
             self._tell(m.RunEnded(run_id, Stopped()))
             return
+        if system.traces is not None:
+            self._trace = system.traces.run_begins(self._id, effect)
         link = DriverLink(system, self._id, run_id, head, self._tell)
         run = self._run = self._new_run(effect, executor, link)
         run.attention.steer(waiting=bool(self._steered))
-        link.begin(run)
+        log_begin(self._id, effect.run)
+        link.begin(run, self._trace)
         try:
             if isinstance(run, CoroutineRun):
                 run.start()
@@ -134,6 +145,16 @@ class Seat:
             "link": link,
         }
         return CoroutineRun(self._system.loop, **parts) if self._is_coroutine else Run(**parts)
+
+    def closing(self, command: kernel.Command, error_type: str | None = None) -> Reply[Any] | None:
+        """Whom the end of the run in hand is told to, once that is durable, if it is traced."""
+        return None if self._trace is None else self._trace.closing(command, error_type)
+
+    def committing(
+        self, input_ids: tuple[InputId, ...]
+    ) -> Callable[[RunBoundaryReceipt], None] | None:
+        """Whom a boundary of the run in hand is told to, once it is durable, if it is traced."""
+        return None if self._trace is None else self._trace.committing(input_ids)
 
     def ended(self, message: m.RunEnded) -> None:
         """Take over what the run made of the conversation; make room for others in time."""
@@ -214,9 +235,14 @@ class Seat:
         if run is None or run_id not in (None, run.run_id):
             return
         run.cancel()
+        self._end_trace()
         self._run, self._fenced = None, run
         self._conversation = None  # the run may still be at it
         run.give_grace()
+
+    def _end_trace(self) -> None:
+        if self._trace is not None:
+            self._trace.fenced()
 
     def gone(self, run_id: RunId) -> bool:
         """A run that is over has returned, or has had its grace: the seat is free again."""
@@ -232,6 +258,7 @@ class Seat:
     def clear(self) -> None:
         """The runtime's memory is gone: nothing of this seat holds any more."""
         self.fence()
+        self._end_trace()
         self._conversation = None
         self._steered = None
         self.return_slot()

@@ -16,7 +16,8 @@ from attrs import Attribute, evolve, field, frozen
 from actors.clock import Clock
 from actors.restarts import DEFAULT_RESTART, RestartPolicy
 from actors.threaded import DriverThreads
-from meerkat.checks import of_kind
+from actors.tracing import Tracing
+from meerkat.checks import kind_of, of_kind
 from meerkat.limits import (
     DEFAULT_BACKOFF,
     DEFAULT_LIMITS,
@@ -65,6 +66,12 @@ def _seconds_or_none(_settings: object, attribute: Attribute[Any], value: Any) -
         raise ValueError(f"{name} is above 0 and can be waited for, or it is None")
 
 
+def _a_clock_or_none(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
+    names = ("now", "monotonic", "jitter")
+    if value is not None and not all(callable(getattr(value, name, None)) for name in names):
+        raise TypeError(f"a clock has {', '.join(names)}; not {kind_of(value)}")
+
+
 def _a_policy(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
     if not callable(getattr(value, "resolve", None)):
         raise TypeError(f"a policy has resolve(), not {type(value).__name__}")
@@ -73,6 +80,12 @@ def _a_policy(_settings: object, _attribute: Attribute[Any], value: Any) -> None
 def _a_loop_or_none(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
     if not isinstance(value, asyncio.AbstractEventLoop | None):
         raise TypeError(f"loop is an event loop or None, not {type(value).__name__}")
+
+
+def _a_tracing_or_none(_settings: object, _attribute: Attribute[Any], value: Any) -> None:
+    names = ("offered", "run_begins", "noticed")
+    if value is not None and not all(callable(getattr(value, name, None)) for name in names):
+        raise TypeError(f"tracing has {', '.join(names)}, or is None; not {type(value).__name__}")
 
 
 class SettingsByName(TypedDict, total=False):
@@ -90,6 +103,7 @@ class SettingsByName(TypedDict, total=False):
     drivers: DriverThreads
     retention: Retention
     restart: RestartPolicy | None
+    tracing: Tracing | None
     loop: asyncio.AbstractEventLoop | None
 
 
@@ -97,7 +111,7 @@ class SettingsByName(TypedDict, total=False):
 class Settings:
     """How a control plane works; what each setting does is said by ``ControlPlane``."""
 
-    clock: Clock | None = None
+    clock: Clock | None = field(default=None, validator=_a_clock_or_none)
     max_concurrent_runs: int = field(default=MAX_CONCURRENT_RUNS, validator=_at_least_one)
     limits: Limits = field(default=DEFAULT_LIMITS, validator=of_kind(Limits))
     backoff: Backoff = field(default=DEFAULT_BACKOFF, validator=of_kind(Backoff))
@@ -109,6 +123,7 @@ class Settings:
     drivers: DriverThreads = field(default=DriverThreads.POOLED, converter=DriverThreads)
     retention: Retention = field(default=KEEP_EVERYTHING, validator=of_kind(Retention))
     loop: asyncio.AbstractEventLoop | None = field(default=None, validator=_a_loop_or_none)
+    tracing: Tracing | None = field(default=None, validator=_a_tracing_or_none)
     restart: RestartPolicy | None = field(default=None, validator=of_kind(RestartPolicy, NoneType))
 
     @property

@@ -16,6 +16,7 @@ from attrs import evolve
 
 from actors import messages as m
 from actors.light import LightFuture, LightSemaphore
+from actors.logs import about, without_text
 from actors.pool import serving
 from actors.run_places import RunThreads
 from actors.stopping import NAMES_MAX, ShutdownReport
@@ -64,6 +65,8 @@ def shut_down(system: System, message: m.ShutDown, failure: str | None = None) -
         try:
             report = _end(system, report)
         finally:
+            if system.traces is not None:
+                system.traces.close()
             took_s = system.clock.monotonic() - began
             stopping.report = evolve(report, seconds=took_s, failure=failure)
             system.ended.set()
@@ -108,7 +111,8 @@ def _wanted(system: System, message: m.ShutDown) -> list[LogicalRuntimeId]:
     """
     wanted = system.bindings.with_live_operations()
     if message.drain:
-        wanted += _bounded(system.store.runtimes_with_work, _patience_s(system)) or []
+        with_work = (system.sharing or system.store).runtimes_with_work
+        wanted += _bounded(with_work, _patience_s(system)) or []
     return wanted
 
 
@@ -116,11 +120,14 @@ def _of_runs(system: System, busy: set[LogicalRuntimeId]) -> ShutdownReport:
     ends = system.watch.ends()
     if ends.left:
         logger.warning(
-            "%d runs did not return; they are taken up at the next start", len(ends.left)
+            "runs that did not return: %d; they are taken up at the next start",
+            len(ends.left),
+            extra=about(runs=len(ends.left)),
         )
     unsettled = len(busy.difference(ends.left))
     if unsettled:
-        logger.warning("%d runtimes still wait for the store", unsettled)
+        said = "runtimes that still wait for the store: %d"
+        logger.warning(said, unsettled, extra=about(runtimes=unsettled))
     return ShutdownReport(
         runs_ended=ends.by_themselves,
         runs_cancelled=len(ends.cancelled),
@@ -161,6 +168,8 @@ def _end(system: System, report: ShutdownReport) -> ShutdownReport:
     """Answer everybody and close the store, whatever hangs: a disk, or a host's code."""
     answers = system.journal.stop(_patience_s(system))
     answers = system.pruner.stop(_patience_s(system)) and answers
+    if system.sharing is not None:
+        answers = system.sharing.stop(_patience_s(system)) and answers
     system.timers.stop(_patience_s(system))
     answers = system.pool.stop(_patience_s(system)) and answers
     system.threads.stop()
@@ -205,7 +214,8 @@ def _answer_everybody(system: System) -> int:
 
 def _close_store(system: System) -> tuple[int | None, bool]:
     """Close the store; gives how many runtimes have work left, and whether it is closed."""
-    with_work = _bounded(system.store.runtimes_with_work, _patience_s(system))
+    find = (system.sharing or system.store).runtimes_with_work
+    with_work = _bounded(find, _patience_s(system))
 
     def close() -> bool:
         system.store.close()
@@ -238,7 +248,8 @@ def _bounded(call: Callable[[], T], bound_s: float) -> T | None:
     try:
         return given.result(bound_s)
     except FutureTimeoutError:
-        logger.warning("a call did not return within %s s", bound_s)
-    except Exception:
-        logger.exception("a call failed while the control plane was stopped")
+        logger.warning("a call did not return within %s s", bound_s, extra=about(seconds=bound_s))
+    except Exception as error:
+        said = "a call failed while the control plane was stopped"
+        logger.exception(said, exc_info=without_text(error))
     return None

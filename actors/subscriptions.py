@@ -47,6 +47,11 @@ class Subscription(Reader[RuntimeEventEnvelope | EventGap]):
         self._listener: Callable[[], None] | None = None
         self.closed = False
 
+    @property
+    def position(self) -> int:
+        """The number of the last event of the one runtime that was fetched, or passed over."""
+        return self._after
+
     def next_within(self, timeout_s: float | None) -> RuntimeEventEnvelope | EventGap | None:
         """The next event, or None when it is closed or ``timeout_s`` seconds have passed.
 

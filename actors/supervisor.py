@@ -18,19 +18,37 @@ from actors.assembly import assembled
 from actors.at_exit import Net
 from actors.contained import ContainedActor
 from actors.executors import Executor, checked_executor
+from actors.logs import say, without_text
 from actors.pool import serve_here
 from actors.restarts import RestartCount, Strategy
 from actors.settings import STOP_TIMEOUT_S, Settings
 from actors.shutdown import shut_down
+from actors.supervised import Supervised
+from actors.supervision import supervision_of
+from actors.system import System
+from meerkat.checks import kind_of
 from meerkat.errors import InternalError
 from meerkat.identifiers import LogicalRuntimeId
 from meerkat.store import RuntimeStore
+from meerkat.store.protocol import is_store
 
 logger = logging.getLogger(__name__)
 
 
 class JournalGaveUp(InternalError):
     """The journal failed too often: its control plane ends."""
+
+
+class RuntimeSupervisorRef(pykka.ActorRef["RuntimeSupervisor"]):
+    """A reference to a RuntimeSupervisor, which tells what stands under it. Thread-safe."""
+
+    def __init__(self, actor: RuntimeSupervisor, system: System) -> None:
+        super().__init__(actor)
+        self._system = system
+
+    def supervision(self) -> Supervised:
+        """What runs for its control plane, and how each part stands. Waits for nothing."""
+        return supervision_of(self._system)
 
 
 class RuntimeSupervisor(ContainedActor):
@@ -48,10 +66,11 @@ class RuntimeSupervisor(ContainedActor):
         self, *, store: RuntimeStore, executor: Executor | None = None, **settings: Any
     ) -> None:
         super().__init__()
-        if not isinstance(store, RuntimeStore):
-            raise TypeError(f"a store is a RuntimeStore, not {type(store).__name__}")
+        if isinstance(store, type) or not is_store(store):
+            raise TypeError(f"a store is a RuntimeStore, not {kind_of(store)}")
         executor = None if executor is None else checked_executor(executor)
         self._system = assembled(store, executor, Settings(**settings), self._journal_failed)
+        self._actor_ref = RuntimeSupervisorRef(self, self._system)
         self._journal_restarts = RestartCount(self._system.restart.journal)
         self._net = Net(self.actor_ref, self._system)
         store.acquire()
@@ -63,11 +82,15 @@ class RuntimeSupervisor(ContainedActor):
         system.home.in_child(partial(pykka.ActorRegistry.unregister, self.actor_ref))
         system.journal.start()
         system.pool.start()
-        system.directory.resume(self._unfinished())
+        if system.sharing is None:
+            system.directory.resume(self._unfinished())
+        else:
+            system.sharing.start()
         if system.sweep is not None:
             system.sweep.start()
         system.pruner.start()
         self._net.spread()
+        say(logger, logging.INFO, "a control plane is started")
 
     def on_start_failed(self) -> None:
         """Never leave threads and a locked store behind."""
@@ -76,8 +99,9 @@ class RuntimeSupervisor(ContainedActor):
     def _unfinished(self) -> list[LogicalRuntimeId]:
         try:
             return self._system.store.runtimes_with_work()
-        except Exception:
-            logger.exception("unfinished runtimes could not be listed; each loads on first use")
+        except Exception as error:
+            said = "unfinished runtimes could not be listed; each loads on first use"
+            logger.exception(said, exc_info=without_text(error))
             return []
 
     def on_receive(self, message: Any) -> Any:
@@ -106,6 +130,7 @@ class RuntimeSupervisor(ContainedActor):
             with suppress(pykka.ActorDeadError):  # it is stopping, and the journal with it
                 self.actor_ref.tell(m.JournalFailed(error))
             return
+        system.journal.counts.restarts += 1
         system.timers.after(pause_s, system.journal.resume)
         if rule.strategy is Strategy.ONE_FOR_ALL:
             system.directory.tell_all(m.BeginAnew(f"the journal failed: {type(error).__name__}"))
@@ -129,4 +154,6 @@ class RuntimeSupervisor(ContainedActor):
     def _shut_down(self, message: m.ShutDown, failure: str | None = None) -> None:
         if not self._system.ended.is_set():
             shut_down(self._system, message, failure)
+            seconds = self._system.stopping.report.seconds
+            say(logger, logging.INFO, "a control plane has ended", seconds=seconds)
         self._net.take_away()

@@ -9,6 +9,7 @@ from attrs import define, field
 from actors.bindings import BindingsTable
 from actors.clock import Clock, Timers
 from actors.completions import Completions
+from actors.counts import Counts
 from actors.dead_letters import DeadLetterBox
 from actors.directory import Directory
 from actors.event_hub import EventHub
@@ -24,7 +25,10 @@ from actors.retention import Pruner
 from actors.run_loop import RunLoop
 from actors.run_places import RunSlots, RunThreads
 from actors.run_watch import RunWatch
+from actors.sharing import SharedWork
+from actors.standing import Standing
 from actors.stopping import Stopping
+from actors.traces import Traces
 from actors.waits import Waits
 from actors.watching import Watchers
 from meerkat.kernel.memory import Rules
@@ -57,8 +61,13 @@ class System:
     notes: Notes
     pruner: Pruner
     sweep: Sweep | None
+    sharing: SharedWork | None
+    """What it does besides where several processes have its store; None where it is its own."""
     watchers: Watchers
     dead_letters: DeadLetterBox
+    counts: Counts
+    standing: Standing = field(factory=Standing)
+    traces: Traces | None
     restart: RestartPolicy
     closing: threading.Event = field(factory=LightEvent)
     """Set before the store is closed: a run that outlives its plane must not open it again."""

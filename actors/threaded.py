@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import pykka
 
 from actors.light import LightEvent
+from actors.logs import without_text
 from actors.pool import ActorPool, PooledActor, serving
 from meerkat.words import Word
 
@@ -53,6 +54,10 @@ class ActorThreads(ActorPool):
         """Give an actor its turn."""
         if isinstance(actor, ThreadedActor):
             actor.turns.put(actor)
+
+    def busy(self) -> tuple[PooledActor, ...]:
+        """The actors that have a thread, to look at. Takes no lock."""
+        return tuple(self._running.copy())
 
     def begin(self, actor: ThreadedActor) -> None:
         """Give an actor its thread; RuntimeError when none is to be had."""
@@ -100,7 +105,8 @@ class ThreadedActor(PooledActor, pykka.ThreadingActor):
                 try:
                     self.take_turn()
                 except BaseException as error:  # nothing may end the thread but its actor's end
-                    logger.exception("a turn of %s broke off", type(self).__name__)
+                    said = "a turn of %s broke off"
+                    logger.exception(said, type(self).__name__, exc_info=without_text(error))
                     self.take_up_again(error)
         self._threads.end(self)
         self.over.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,8 @@ from attrs import frozen
 
 from actors.replies import Reply
 from meerkat.errors import MeerkatError
-from meerkat.kernel import RuntimeHead, Transition
+from meerkat.identifiers import RuntimeEventId
+from meerkat.kernel import Emit, RuntimeHead, Transition
 from meerkat.pending_commit import PendingCommit
 
 Answer = Callable[[], Any]
@@ -37,6 +38,13 @@ class Step:
             self.reply.give(self.answer())
         else:
             self.reply.give(None if self.transition is None else self.transition.reply)
+
+
+def host_events_of(transition: Transition | None) -> Iterator[RuntimeEventId]:
+    """The events of hosts that a decision tells."""
+    for telling in () if transition is None else transition.told:
+        if isinstance(telling, Emit) and telling.event_id is not None:
+            yield telling.event_id
 
 
 class Ticket:

@@ -20,8 +20,10 @@ from actors.children import ChildInfo, ChildSpec
 from actors.clock import Clock, SystemClock, Timer, Timers
 from actors.contained import ContainedActor, as_exception, start_under
 from actors.linked import Ended, Started, link_of
+from actors.logs import about, without_text
 from actors.restarts import Restarts
 from actors.roster import Child, Roster
+from actors.supervised import PartState, Supervised
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,18 @@ class SupervisorRef(pykka.ActorRef["Supervisor"]):
         """The actor that runs for a child now; None while there is none. KeyError as above."""
         return self._roster[child_id].running
 
+    def supervision(self) -> Supervised:
+        """The children as a tree, with the children of those that are supervisors themselves.
+
+        A control plane among them tells what runs for it. Waits for nothing.
+        """
+        return Supervised(
+            name=self.actor_class.__name__,
+            kind="supervisor",
+            state=PartState.RUNNING if self.is_alive() else PartState.STOPPED,
+            children=tuple(_supervised(child.info) for child in self._roster),
+        )
+
     def add(self, spec: ChildSpec, *, timeout: float | None = None) -> pykka.ActorRef[Any]:
         """Start one more child, the last in the order, and wait until it runs.
 
@@ -102,6 +116,21 @@ class SupervisorRef(pykka.ActorRef["Supervisor"]):
         except pykka.Timeout as late:
             raise TimeoutError(str(late)) from None
         return made.result(None if until is None else until - clock.monotonic())
+
+
+def _supervised(info: ChildInfo) -> Supervised:
+    """A child, with what stands under it if it can say."""
+    tell = getattr(info.ref, "supervision", None)
+    left = f"{info.left_behind} left behind" if info.left_behind else None
+    said = [each for each in (info.last_reason, left) if each is not None]
+    return Supervised(
+        name=info.id,
+        kind="child" if tell is None else "supervisor",
+        state=PartState(str(info.state)),
+        restarts=info.restarts,
+        note="; ".join(said) or None,
+        children=() if tell is None else tell().children,
+    )
 
 
 class Supervisor(ContainedActor):
@@ -188,7 +217,12 @@ class Supervisor(ContainedActor):
         at, jitter = self._clock.monotonic(), self._clock.jitter()
         delay_s = self._roster.ended(child, error, at=at, jitter=jitter)
         if delay_s is not None:
-            logger.warning("child %s has ended; it starts anew in %.3g s", child.id, delay_s)
+            logger.warning(
+                "child %s has ended; it starts anew in %.3g s",
+                child.id,
+                delay_s,
+                extra=about(delay_s=delay_s),
+            )
             self._after(delay_s, _Look())
 
     def _on_overdue(self, actor_ref: pykka.ActorRef[Any]) -> None:
@@ -217,7 +251,8 @@ class Supervisor(ContainedActor):
         try:
             ref = start_under(self.actor_ref, child.actor_class, spec.args, spec.kwargs)
         except BaseException as error:
-            logger.exception("child %s could not be made", child.id)
+            said = "child %s could not be made"
+            logger.exception(said, child.id, exc_info=without_text(error))
             self._over(child, error)
         else:
             self._roster.born(child, ref)

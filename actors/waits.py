@@ -18,6 +18,7 @@ from typing import Final
 from actors.clock import Clock, Timers
 from actors.driver_doing import Doing
 from actors.forks import Home
+from actors.logs import about
 from actors.pool import on_worker
 from actors.wait_chains import ON, Awaited, On, Wait, WaitingRun, dead_chain, story
 from meerkat.errors import WouldDeadlock
@@ -256,7 +257,9 @@ class Waits:
             lasted_s = now - wait.since
             if not wait.shown and self._stuck_after_s and lasted_s >= self._stuck_after_s:
                 wait.shown = True
-                logger.warning("stuck: %s", story(wait, self, now))
+                logger.warning(
+                    "stuck: %s", story(wait, self, now), extra=about(runtime_id=wait.runtime_id)
+                )
         if waiting:
             self._look_later()
 

@@ -120,13 +120,22 @@ class RuntimeWatch(Reader[RuntimeNotice]):
 
 
 class Watchers:
-    """The open watches of one control plane. Thread-safe."""
+    """The open watches of one control plane. Thread-safe.
 
-    def __init__(self, now: Callable[[], datetime], waits: Waits) -> None:
+    ``always`` hears of everything, whoever watches; it is not to raise.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        waits: Waits,
+        always: Callable[[RuntimeNotice], object] | None = None,
+    ) -> None:
         self.waits = waits
         self.home = waits.home
         self.changed = LightCondition()
         self._now = now
+        self._always = always
         self.abandoned: deque[RuntimeWatch] = deque()
         self._open: dict[RuntimeWatch, None] = {}
         self._ended = False
@@ -173,9 +182,11 @@ class Watchers:
         restart_in_s: float | None = None,
     ) -> None:
         """Something became of a runtime's driver."""
-        if not self._open:
+        if not self._open and self._always is None:
             return
         notice = self._notice(runtime_id, kind, reason, restart_in_s)
+        if self._always is not None:
+            self._always(notice)
         with self.changed:
             self._drop_abandoned()
             for watch in self._open:

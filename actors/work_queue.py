@@ -73,6 +73,10 @@ class WorkQueue(Generic[T]):
         """Does work wait that nobody has taken?"""
         return bool(self._work)
 
+    def waiting(self) -> tuple[T, ...]:
+        """The work that nobody has taken, as it was a moment ago."""
+        return tuple(self._work.copy())
+
     def arrived(self) -> None:
         """A thread that was started is here."""
         with self._lock:
