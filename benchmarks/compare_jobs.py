@@ -2,8 +2,9 @@
 
 A measurement is made in a process of its own: it opens one peer in a fresh folder, warms it
 up, takes the time, and then makes sure that the figure stands for what it says: each item
-was run once, as many are complete in the file, and every SQLite connection that was open
-has WAL and full sync.
+was run once, in order where that is promised, as many are complete by what is stored, and
+every SQLite connection that was open has WAL and full sync, or the server waits for its disk.
+Where syncs are made slower, it has met some.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import sqlite3
 import statistics
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from peers.base import SESSIONS, Item, Peer, make_items
 from peers.catalogue import ENTRIES, Entry
+from slower_syncs import syncs_made_slower
 
 CALLERS: Final = 8
 PAUSE_S: Final = 0.002  # between two of those that find everything idle
@@ -40,11 +42,11 @@ def pipelined(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
     return [len(items) / (time.perf_counter() - began)]
 
 
-def callers(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
+def callers(peers: Sequence[Peer], items: Sequence[Item], number: int = CALLERS) -> list[float]:
     """Items a second of 8 callers; each waits for the end of one and goes on."""
     (peer,) = peers
     failures: list[Exception] = []
-    start = threading.Barrier(CALLERS + 1)
+    start = threading.Barrier(number + 1)
 
     def caller(own: Sequence[Item]) -> None:
         start.wait()
@@ -55,8 +57,8 @@ def callers(peers: Sequence[Peer], items: Sequence[Item]) -> list[float]:
             failures.append(error)
 
     threads = [
-        threading.Thread(target=caller, args=(items[n::CALLERS],), daemon=True)
-        for n in range(CALLERS)
+        threading.Thread(target=caller, args=(items[n::number],), daemon=True)
+        for n in range(number)
     ]
     for thread in threads:
         thread.start()
@@ -107,6 +109,8 @@ class Job:
     """A figure for the peer, and for the one beside it."""
     beside: str | None = None
     """The entry that is measured along with each, in the same process."""
+    in_order: bool = True
+    """Is a session's order that of the items? Not where two callers share a session."""
 
 
 JOBS: Final = {
@@ -117,7 +121,9 @@ JOBS: Final = {
         SESSIONS,
         pipelined,
     ),
-    "callers": Job("8 synchronous callers, 100 sessions", "items/s", 5_000, SESSIONS, callers),
+    "callers": Job(
+        "8 synchronous callers, 100 sessions", "items/s", 5_000, SESSIONS, callers, in_order=False
+    ),
     "one": Job("one session, one synchronous caller", "items/s", 2_500, 1, one),
     "ingest": Job(
         "durable ingest, everything idle: median", "ms", 300, SESSIONS, ingest, "raw-commit"
@@ -143,28 +149,50 @@ def measure(entry: Entry, job: str, count: int, folder: Path) -> dict[str, Any]:
     items = make_items(0, warm_up + count, JOBS[job].sessions)
     try:
         JOBS[job].run(peers, items[:warm_up])
+        synced, before, cpu_s = syncs_made_slower(), peers[0].written(), time.process_time()
         value, *of_beside = JOBS[job].run(peers, items[warm_up:])
+        after, cpu_s = peers[0].written(), time.process_time() - cpu_s
+        syncs = None if synced is None else (syncs_made_slower() or 0) - synced
         durability = sorted(set(modes(watched, folder)))
     finally:
         for peer in peers:
             peer.close()
-    if not entry.weaker and not (durability and FULL_SYNC.issuperset(durability)):
+    if not (entry.weaker or entry.server) and not (durability and FULL_SYNC.issuperset(durability)):
         raise NotWhatItSays(f"journal_mode and synchronous are {durability}")
     for peer in peers:
-        check_ran(peer, items)
-    figure = {"value": value, "items": count, "durability": durability}
+        check_ran(peer, items, in_order=JOBS[job].in_order)
+        peer.remove()
+    if syncs == 0 and not entry.weaker:
+        raise NotWhatItSays("no sync of it was made slower")
+    figure = {"value": value, "items": count, "durability": durability, "cpu_s": cpu_s / count}
+    if syncs is not None:
+        figure["syncs"] = syncs / count
+    if before is not None and after is not None:
+        figure |= after.since(before, count)
+        if job == "one" and figure["commits"] < 1:
+            raise NotWhatItSays(f"an item its caller waits for is {figure['commits']} commits")
     return figure | ({"beside": of_beside[0]} if of_beside else {})
 
 
-def check_ran(peer: Peer, items: Sequence[Item]) -> None:
-    """Make sure that each item was run once, and that the file knows it."""
+def check_ran(peer: Peer, items: Sequence[Item], *, in_order: bool = True) -> None:
+    """Make sure that each item was run once, and that what is stored says so."""
     if sorted(peer.ran) != sorted(item.text for item in items if peer.RUNS):
         raise NotWhatItSays(f"{len(items)} items, {len(peer.ran)} runs of {len(set(peer.ran))}")
-    if peer.COMPLETED is not None:
-        with closing(sqlite3.connect(f"file:{peer.file}?mode=ro", uri=True)) as connection:
-            (complete,) = connection.execute(peer.COMPLETED).fetchone()
-        if complete != len(items):
-            raise NotWhatItSays(f"{len(items)} items, {complete} complete in the file")
+    offered = [item.text for item in items]
+    if in_order and peer.ORDERS and by_session(peer.ran, items) != by_session(offered, items):
+        raise NotWhatItSays("a session's items were run out of their order")
+    complete = peer.completed()
+    if complete not in (None, len(items)):
+        raise NotWhatItSays(f"{len(items)} items, {complete} complete in what is stored")
+
+
+def by_session(texts: Sequence[str], items: Sequence[Item]) -> dict[str, list[str]]:
+    """Texts in their order, each with its session."""
+    sessions = {item.text: item.session for item in items}
+    found: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        found[sessions[text]].append(text)
+    return found
 
 
 def watch_connections() -> list[sqlite3.Connection]:

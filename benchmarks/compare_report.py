@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from compare_jobs import JOBS
-from peers.catalogue import ENTRIES, OURS
+from peers.catalogue import ENTRIES, OURS, OURS_ON_SERVER
+from slower_syncs import caption
 
 Table = list[tuple[str, ...]]
 TIMES: Final = " ×"  # noqa: RUF001 - the sign for it
+COSTS: Final = ("commits", "log_bytes", "cpu_s", "server_cpu_s")
 SHORT: Final = 20  # letters of an error that fit into a table
 
 
@@ -19,6 +21,8 @@ class Figures:
     """The figures of a run, by job and peer."""
 
     def __init__(self, results: Mapping[str, Any]) -> None:
+        self.ours: str = results.get("ours", OURS)
+        self._costs: dict[tuple[str, str], list[tuple[float, ...]]] = {}
         self._values: dict[tuple[str, str], dict[int, float]] = {}
         self._beside: dict[tuple[str, str], dict[int, float]] = {}
         self._errors: dict[tuple[str, str], str] = {}
@@ -28,6 +32,9 @@ class Figures:
                 self._errors[key] = figure["error"]
             else:
                 self._values.setdefault(key, {})[figure["round"]] = figure["value"]
+                if "commits" in figure:
+                    cost = tuple(figure[each] for each in COSTS)
+                    self._costs.setdefault(key, []).append(cost)
                 if "beside" in figure:
                     self._beside.setdefault(key, {})[figure["round"]] = figure["beside"]
 
@@ -57,7 +64,12 @@ class Figures:
 
     def beside(self, job: str) -> list[float]:
         """Of what was measured beside ours."""
-        return list(self._beside.get((job, OURS), {}).values())
+        return list(self._beside.get((job, self.ours), {}).values())
+
+    def costs(self, job: str, name: str) -> tuple[float, ...] | None:
+        """``COSTS`` an item, typically; None for who has no server."""
+        found = self._costs.get((job, name))
+        return tuple(map(statistics.median, zip(*found, strict=True))) if found else None
 
     def ratios(self, job: str, above: str, below: str) -> list[float]:
         """One over the other, round by round; over what was beside it, if that is asked."""
@@ -96,22 +108,38 @@ GOALS: Final = (
     Goal("8 synchronous callers, to litequeue", "callers", OURS, "litequeue", 2.5, 4),
     Goal("one synchronous caller, to litequeue", "one", OURS, "litequeue", 1.2, 1.8),
     Goal("idle durable ingest, to one raw commit", "ingest", OURS, "raw-commit", 2.5, 1.5),
+    *(
+        Goal(f"{what}, to DBOS {label}", job, OURS_ON_SERVER, peer, 5, 10)
+        for peer, label in (("dbos-queue", "with its queue"), ("dbos-direct", "without a queue"))
+        for job, what in (
+            ("pipelined", "pipelined over 100 sessions"),
+            ("callers", "8 synchronous callers"),
+            ("one", "one synchronous caller"),
+        )
+    ),
 )
 
 
 def report(results: Mapping[str, Any], *, markdown: bool = False) -> str:
     """Every table of a run."""
     figures = Figures(results)
-    layout = as_markdown if markdown else as_text
-    parts = []
+    shape = as_markdown if markdown else as_text
+    slower = caption(results["surroundings"])
+    parts: list[str] = []
+
+    def add(title: str, table: Table) -> None:
+        parts.append(shape(f"{title}, {slower}" if slower else title, table))
+
     for job in JOBS:
         names = [name for name in figures.names(job) if not ENTRIES[name].weaker]
         if names:
-            parts.append(layout(JOBS[job].title, job_table(figures, job, names)))
+            add(JOBS[job].title, job_table(figures, job, names))
     if goals := goal_table(figures):
-        parts.append(layout("What is to be reached", goals))
+        add("What is to be reached", goals)
+    if costs := cost_table(figures):
+        add("What an item costs", costs)
     if weaker := weaker_table(figures):
-        parts.append(layout("Weaker durability, not comparable", weaker))
+        add("Weaker durability, not comparable", weaker)
     parts += figures.failures()
     parts.append(about(results["surroundings"], rounds_of(results)))
     return "\n\n".join(parts)
@@ -119,7 +147,7 @@ def report(results: Mapping[str, Any], *, markdown: bool = False) -> str:
 
 def job_table(figures: Figures, job: str, names: Sequence[str]) -> Table:
     """Everybody's figure, and the ratio to it."""
-    beside = JOBS[job].beside
+    beside, ours = JOBS[job].beside, figures.ours
     head = "to the raw one" if beside else "ours to it"
     table: Table = [("", JOBS[job].unit, "range", head, "range")]
     for name in names:
@@ -127,7 +155,7 @@ def job_table(figures: Figures, job: str, names: Sequence[str]) -> Table:
         if not values:
             table.append((ENTRIES[name].label, figures.error(job, name), "", "", ""))
             continue
-        ratios = figures.ratios(job, name, beside) if beside else figures.ratios(job, OURS, name)
+        ratios = figures.ratios(job, name, beside) if beside else figures.ratios(job, ours, name)
         table.append((ENTRIES[name].label, *spread(values), *spread(ratios, TIMES)))
     if beside and figures.beside(job):
         table.append((ENTRIES[beside].label, *spread(figures.beside(job)), "", ""))
@@ -142,6 +170,23 @@ def goal_table(figures: Figures) -> Table:
             verdict = goal.verdict(statistics.median(ratios))
             bounds = f"{goal.reach:g}{TIMES}", f"{goal.aim:g}{TIMES}"
             table.append((goal.title, *spread(ratios, TIMES), *bounds, verdict))
+    return table if len(table) > 1 else []
+
+
+def cost_table(figures: Figures) -> Table:
+    """What an item is for the server, and of processor time, for those who have a server."""
+    head = ("writing transactions", "KB of log", "µs of CPU", "µs of the server's", "to ours")
+    table: Table = [("", "job", *head)]
+    for job in JOBS:
+        ours = figures.costs(job, figures.ours)
+        for name in figures.names(job):
+            if (costs := figures.costs(job, name)) is None:
+                continue
+            commits, log_bytes, cpu_s, server_cpu_s = costs
+            cells = [number(commits), number(log_bytes / 1000)]
+            cells += [number(each * 1_000_000) for each in (cpu_s, server_cpu_s)]
+            ratio = number((cpu_s + server_cpu_s) / sum(ours[-2:])) + TIMES if ours else ""
+            table.append((ENTRIES[name].label, JOBS[job].title, *cells, ratio))
     return table if len(table) > 1 else []
 
 
@@ -165,7 +210,14 @@ def rounds_of(results: Mapping[str, Any]) -> int:
 def about(surroundings: Mapping[str, Any], rounds: int) -> str:
     """What the figures were taken with."""
     versions = ", ".join(f"{name} {found}" for name, found in surroundings["versions"].items())
-    return (
+    server = surroundings.get("server", {})
+    if server:
+        on = ", ".join(f"{name} {found}" for name, found in server.items() if found == "on")
+        versions += f"; PostgreSQL {server['server_version']}, {on}"
+    if slower := caption(surroundings):
+        took = [number(surroundings[key]) for key in ("raw_commit_slower_ms", "raw_commit_ms")]
+        slower = f"{slower.capitalize()}: a raw commit took {took[0]} ms, and {took[1]} without. "
+    return slower + (
         f"Median and range of {rounds} round{'s' if rounds > 1 else ''}. "
         f"{surroundings['cores']} cores, {surroundings['system']}, "
         f"{surroundings['file_system']}, "

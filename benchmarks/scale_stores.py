@@ -29,7 +29,7 @@ def names(count: int) -> list[LogicalRuntimeId]:
 
 def known_runtimes(path: Path, count: int) -> None:
     """A store that knows so many runtimes, registered and idle."""
-    _fill(path, (Batch(runtime=_row(name, 0), expected_fence=0) for name in names(count)))
+    _fill(path, (Batch(runtime=row_of(name, 0), expected_fence=0) for name in names(count)))
 
 
 def pending_inputs(path: Path, runtimes: int, inputs: int) -> None:
@@ -41,10 +41,10 @@ def pending_inputs(path: Path, runtimes: int, inputs: int) -> None:
         path,
         (
             Batch(
-                runtime=_row(name, inputs),
+                runtime=row_of(name, inputs),
                 expected_fence=0,
                 inputs=tuple(
-                    _waiting(name, place, in_hand=number < IN_HAND and place == 0)
+                    waiting(name, place, in_hand=number < IN_HAND and place == 0)
                     for place in range(inputs)
                 ),
             )
@@ -57,10 +57,11 @@ def session_of(path: Path, name: LogicalRuntimeId, messages: int) -> None:
     """Add a session of so many committed messages, two to a run."""
     two = b'[{"content":"message","role":"user"},{"content":"noted","role":"assistant"}]'
     appends = tuple(AppendMessages(place, 2, two) for place in range(0, messages, 2))
-    _fill(path, [Batch(runtime=_row(name, 0), expected_fence=0, session=appends)])
+    _fill(path, [Batch(runtime=row_of(name, 0), expected_fence=0, session=appends)])
 
 
-def _row(name: LogicalRuntimeId, next_admission_sequence: int) -> RuntimeRow:
+def row_of(name: LogicalRuntimeId, next_admission_sequence: int) -> RuntimeRow:
+    """A runtime that is idle, as it is stored first."""
     return RuntimeRow(
         runtime_id=name,
         session_id=SessionId.new(),
@@ -70,7 +71,8 @@ def _row(name: LogicalRuntimeId, next_admission_sequence: int) -> RuntimeRow:
     )
 
 
-def _waiting(name: LogicalRuntimeId, place: int, *, in_hand: bool) -> InputRow:
+def waiting(name: LogicalRuntimeId, place: int, *, in_hand: bool) -> InputRow:
+    """An input that waits in it, or is staged."""
     now = datetime.now(UTC)
     offered = PromptInput(f"message {place} for {name}", idempotency_key=f"{name}/{place}")
     decision = DEFAULT_POLICY.resolve(offered, running=False)

@@ -1,25 +1,30 @@
 """How many inputs a second go all the way: accepted, run, completed; full sync to disk.
 
-    python benchmarks/throughput.py [--items N] [--rounds N] [--store sqlite|memory]
+    python benchmarks/throughput.py [--items N] [--rounds N] [--store sqlite|memory|postgres]
 
 Each round measures 1 session and 100 sessions on a fresh database, and beside them, in the
 same round, what SQLite alone does with one small row per full-sync commit: the figures are
-quoted as ratios to that, since machines differ and drift.
+quoted as ratios to that, since machines differ and drift. PostgreSQL is a server of its own,
+made for the measurement and durable, over a socket; ``MEERKAT_POSTGRES_URL`` takes its place.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 from actors import ControlPlane
 from meerkat import PromptInput, RunContext, RunOutput, StagedInput
-from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
+from meerkat.store import MemoryStore, PostgresStore, RuntimeStore, SqliteStore
+from meerkat.testing.postgres_server import URL_VARIABLE, PostgresServer
 
 SESSIONS = (1, 100)
 RAW_COMMITS = 1_000
@@ -88,10 +93,15 @@ def synchronous(store: RuntimeStore, items: int) -> float:
 
 def one_round(kind: str, items: int) -> dict[str, float]:
     """Every figure once, on fresh databases."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = os.environ.get(URL_VARIABLE)
+        if kind == "postgres" and url is None:
+            url = stack.enter_context(PostgresServer()).url
 
         def store(label: str) -> RuntimeStore:
+            if kind == "postgres":
+                return PostgresStore(url or "", schema=f"b{uuid4().hex}")
             return MemoryStore() if kind == "memory" else SqliteStore(folder / f"{label}.db")
 
         figures = {"raw SQLite commits": raw_commits_a_second(folder)}
@@ -107,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--store", choices=("sqlite", "memory"), default="sqlite")
+    parser.add_argument("--store", choices=("sqlite", "memory", "postgres"), default="sqlite")
     options = parser.parse_args()
     rounds = [one_round(options.store, options.items) for _ in range(options.rounds)]
     print(f"store: {options.store}, {options.items} items, median of {options.rounds} rounds\n")

@@ -9,9 +9,11 @@ commit is up to the peer.
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +32,25 @@ class Item:
     number: int
     session: str
     text: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a server has written by now."""
+
+    commits: int
+    """Transactions that wrote: each waits for the disk, alone or with those beside it."""
+    log_bytes: int
+    cpu_s: float
+    """Processor time of all its processes; 0 for a server on another machine."""
+
+    def since(self, before: Written, items: int) -> dict[str, float]:
+        """For each of so many items."""
+        return {
+            "commits": (self.commits - before.commits) / items,
+            "log_bytes": (self.log_bytes - before.log_bytes) / items,
+            "server_cpu_s": (self.cpu_s - before.cpu_s) / items,
+        }
 
 
 def make_items(start: int, count: int, sessions: int) -> list[Item]:
@@ -51,6 +72,8 @@ class Peer(ABC):
     """SQL that counts the complete items in the file; None for a peer that has none."""
     RUNS: ClassVar[bool] = True
     """False for one that only accepts; then COMPLETED counts what it has accepted."""
+    ORDERS: ClassVar[bool] = False
+    """Does it promise to run a session's items in the order in which they were offered?"""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,6 +84,21 @@ class Peer(ABC):
         """What an item is run for: next to nothing, and kept to be checked."""
         self.ran.append(text)
         return REPLY
+
+    def completed(self) -> int | None:
+        """How many items are complete by what is stored; None for a peer that stores nothing."""
+        if self.COMPLETED is None:
+            return None
+        with closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True)) as connection:
+            (complete,) = connection.execute(self.COMPLETED).fetchone()
+        return int(complete)
+
+    def written(self) -> Written | None:
+        """What the server of the peer has written by now; None for one without a server."""
+        return None
+
+    def remove(self) -> None:  # noqa: B027 - a folder is removed by who made it
+        """Remove what was stored, once it has been looked at."""
 
     @abstractmethod
     def pipelined(self, items: Sequence[Item]) -> None:

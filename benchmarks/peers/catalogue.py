@@ -14,7 +14,9 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 ALL_JOBS: Final = ("pipelined", "callers", "one", "ingest")
+THROUGHPUT: Final = ALL_JOBS[:3]
 OURS: Final = "meerkat"
+OURS_ON_SERVER: Final = "meerkat-postgres"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Entry:
     """What it may lose; empty for what is as durable as ours."""
     plotted: str = ""
     """Its label in the plot, if a shorter one does there."""
+    server: bool = False
+    """Does it keep what it has in PostgreSQL? Such entries are compared among themselves."""
 
     @property
     def missing(self) -> bool:
@@ -61,6 +65,9 @@ class Entry:
         return getattr(importlib.import_module(f"peers.{module}"), name)
 
 
+PSYCOPG: Final = {"psycopg": "psycopg"}
+DBOS: Final = {"dbos": "dbos", "sqlalchemy": "SQLAlchemy", **PSYCOPG}
+ON_SERVER: Final = "the server's `fsync`, `full_page_writes`, `synchronous_commit`"
 LITEQUEUE: Final = {"litequeue": "litequeue"}
 LANGGRAPH: Final = {
     "langgraph.graph": "langgraph",
@@ -178,4 +185,79 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         share=2.0,
         weaker="nothing is on disk, nothing is kept",
     ),
+    OURS_ON_SERVER: Entry(
+        "**meerkat, PostgreSQL**",
+        "meerkat_postgres_peer:MeerkatOnPostgres",
+        PSYCOPG,
+        jobs=THROUGHPUT,
+        full_sync=ON_SERVER,
+        server=True,
+    ),
+    "dbos-queue": Entry(
+        "DBOS, queue with a partition for each session",
+        "dbos_postgres_peer:DbosQueue",
+        DBOS,
+        jobs=THROUGHPUT,
+        share=0.12,
+        full_sync=ON_SERVER,
+        server=True,
+    ),
+    "dbos-queue-step": Entry(
+        "DBOS, the same, the work in a step",
+        "dbos_postgres_peer:DbosQueueStep",
+        DBOS,
+        jobs=THROUGHPUT,
+        share=0.12,
+        full_sync=ON_SERVER,
+        server=True,
+    ),
+    "dbos-direct": Entry(
+        "DBOS, no queue, no order",
+        "dbos_postgres_peer:DbosDirect",
+        DBOS,
+        jobs=THROUGHPUT,
+        share=0.12,
+        full_sync=ON_SERVER,
+        server=True,
+    ),
+    "raw-postgres-1": Entry(
+        "raw PostgreSQL, the two rows of 1 item, a commit each",
+        "raw_postgres:RawPostgres",
+        PSYCOPG,
+        jobs=THROUGHPUT,
+        share=0.4,
+        full_sync=ON_SERVER,
+        server=True,
+    ),
+    "raw-postgres-500": Entry(
+        "raw PostgreSQL, the same rows, 500 items a commit",
+        "raw_postgres:RawPostgres500",
+        PSYCOPG,
+        jobs=("pipelined",),
+        share=3.0,
+        full_sync=ON_SERVER,
+        server=True,
+    ),
 }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Who is compared with ours, and at what."""
+
+    ours: str
+    names: tuple[str, ...]
+    jobs: tuple[str, ...]
+
+
+COMPARISONS: Final[Mapping[str, Comparison]] = {
+    "sqlite": Comparison(
+        OURS, tuple(name for name, entry in ENTRIES.items() if not entry.server), ALL_JOBS
+    ),
+    "postgres": Comparison(
+        OURS_ON_SERVER,
+        (OURS, *(name for name, entry in ENTRIES.items() if entry.server)),
+        THROUGHPUT,
+    ),
+}
+"""By ``--store``. Beside PostgreSQL stands ours on SQLite: what it costs to go there."""

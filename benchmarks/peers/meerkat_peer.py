@@ -21,9 +21,13 @@ class MeerkatPeer(Peer):
         "SELECT min((SELECT count(*) FROM inputs WHERE outcome = 'consumed'), "
         "(SELECT sum(json_array_length(contributing_input_ids)) FROM receipts))"
     )
+    ORDERS = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._open()
+
+    def _open(self) -> None:
         self._plane = ControlPlane(store=self.make_store(), executor=self._run).start()
         self._plane.register_many(f"session-{number}" for number in range(SESSIONS))
 
