@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 from aio_builders import LOOPS, Main, OnLoop, performed
-from plane_builders import WAIT_S, Agent, OpenPlane
+from plane_builders import WAIT_S, Agent, OpenPlane, Puppet
 from plane_stores import FrozenDisk
 from restart_builders import Plant, planter
 
 from actors import ControlPlane, DriverThreads
+from actors.run_loop import RunLoop
+from actors.run_places import RunThreads
 from meerkat.limits import Backoff
 from meerkat.store import SqliteStore
 
 IN_BOTH_MODES = frozenset(
     {
+        "test_figures",
+        "test_runs_in_hand",
+        "test_supervision",
         "test_plane_boundary_commits",
         "test_plane_callers",
         "test_plane_completions",
@@ -100,6 +105,16 @@ def on_loop(request: pytest.FixtureRequest) -> OnLoop:
 
 
 @pytest.fixture
+def loop() -> Iterator[RunLoop]:
+    threads = RunThreads()
+    loop = RunLoop(threads)
+    yield loop
+    threads.stop()
+    if not loop._stopped:
+        loop.stop(WAIT_S)
+
+
+@pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     """Plant a defect in drivers, for the rest of the test."""
     return planter(monkeypatch)
@@ -108,6 +123,11 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
 @pytest.fixture
 def agent() -> Agent:
     return Agent()
+
+
+@pytest.fixture
+def puppet() -> Puppet:
+    return Puppet()
 
 
 @pytest.fixture

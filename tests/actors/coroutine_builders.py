@@ -20,10 +20,14 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from plane_builders import WAIT_S, Agent, Called, result_of, spoken
+from plane_builders import WAIT_S, Agent, Called, prompt, result_of, spoken, tell
 
+from actors import ControlPlane
+from actors import messages as m
 from actors.replies import Reply
+from actors.run_loop import RunLoop
 from meerkat import RunOutput, StagedInput
+from meerkat.runs import InterruptMode
 
 Script = Callable[[Any, StagedInput], Awaitable[RunOutput]]
 """An executor that awaits what its context offers."""
@@ -283,3 +287,19 @@ def joined(threads: Iterable[threading.Thread]) -> None:
     for thread in threads:
         thread.join(WAIT_S)
         assert not thread.is_alive(), thread.name
+
+
+def begun(plane: ControlPlane, puppet: AsyncPuppet) -> tuple[Any, AsyncPuppetRun]:
+    """The first run of runtime "a", and the handle of its input."""
+    submitted = plane.submit("a", prompt("first"))
+    return submitted.completion, puppet.next_run()
+
+
+def interrupt(plane: ControlPlane) -> Reply[Any]:
+    """Interrupt without waiting for the answer, which may have to wait for the disk."""
+    return tell(plane, "a", m.Interrupt(InterruptMode.NOW, Reply()))
+
+
+def runs(loop: RunLoop) -> bool:
+    """Has a loop a thread?"""
+    return loop._thread is not None and loop._thread.is_alive()

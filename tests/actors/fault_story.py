@@ -49,7 +49,7 @@ def told(store: RuntimeStore, points: FaultPoints, *, whole_life: bool = False) 
     With ``whole_life`` faults may come from the start to the end of the plane, else between.
     """
     points.armed = whole_life
-    plane = ControlPlane(store, _Agent(), backoff=Backoff(base_s=0.0), grace_s=0.2)
+    plane = ControlPlane(store, _Agent(), backoff=Backoff(base_s=0.0), grace_s=0.02)
     _again(plane.start)
     _again(lambda: plane.register_many(RUNTIMES, timeout=WAIT_S))
     points.armed = True

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -50,6 +50,8 @@ T = TypeVar("T")
 WAIT_S = float(os.environ.get("MEERKAT_WAIT_S", "10"))
 HUNG_S = 0.05
 """The grace of a plane in which something hangs: it is waited out."""
+
+MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 
 PEER = Peer(peer_id="peer-1")
 
@@ -272,6 +274,17 @@ class FakeClock:
         called = threading.Event()
         system_of(plane).timers.after(0.0, called.set)
         assert called.wait(WAIT_S)
+
+
+class Timed(FakeClock):
+    """A clock both of whose times go on when they are told to, from MIDNIGHT on."""
+
+    def now(self) -> datetime:
+        return MIDNIGHT + timedelta(seconds=self._seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, whatever is due by then."""
+        self._seconds += seconds
 
 
 # --- looking ----------------------------------------------------------------------------

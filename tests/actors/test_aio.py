@@ -395,7 +395,7 @@ def test_a_supervisor_of_the_hosts_is_wrapped(on_loop: OnLoop, path: Path) -> No
 
 def test_many_loops_share_one_plane(path: Path) -> None:
     with ControlPlane(SqliteStore(path), Agent()) as threaded:
-        threaded.register_many("abcd")
+        threaded.register_many([*"abcd"])
 
         async def offers(plane: AsyncControlPlane, name: str) -> list[Any]:
             handles = [plane.submit(name, prompt(f"{number}")).completion for number in range(20)]

@@ -22,7 +22,7 @@ from meerkat.store import SqliteStore
 pytestmark = STRICT
 
 STEPS = 500
-RUNTIMES = "abcd"
+RUNTIMES = [*"abcd"]
 
 
 @pytest.fixture(autouse=True)

@@ -322,3 +322,17 @@ def test_whoever_waits_holds_the_lock_before_and_after() -> None:
     with condition:
         assert condition.wait(0.001) is False
     on_a_thread(condition.acquire).result(WAIT_S)  # it was given back
+
+
+def test_a_signal_just_after_the_lock_was_given_up_comes_out_and_leaves_it_free() -> None:
+    """What hid it was a RuntimeError: the lock was given back once more than it was taken."""
+
+    class Torn(LightCondition):
+        def _release_save(self) -> object:
+            super()._release_save()  # type: ignore[misc]
+            raise SystemExit(143)
+
+    condition = Torn()
+    with pytest.raises(SystemExit), condition:
+        condition.wait(WAIT_S)
+    on_a_thread(condition.acquire).result(WAIT_S)

@@ -45,11 +45,6 @@ from meerkat.store import SqliteStore
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
 def plane(open_plane: OpenPlane, puppet: Puppet) -> ControlPlane:
     plane = open_plane(puppet)
     plane.register("a")

@@ -48,11 +48,6 @@ from meerkat.store import Batch, SqliteStore
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
 def plane(open_plane: OpenPlane, puppet: Puppet) -> ControlPlane:
     plane = open_plane(puppet, grace_s=WAIT_S)
     plane.register("a")

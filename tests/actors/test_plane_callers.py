@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 from plane_builders import WAIT_S, Agent, OpenPlane, decided, prompt, result_of
 from plane_stores import FrozenDisk
 
+from actors import ControlPlane
+from meerkat import InputId, RunId
 from meerkat.errors import CallTimedOut
 from meerkat.store import SqliteStore
 
@@ -63,3 +68,53 @@ def test_a_callback_that_raises_harms_nobody_else(
         assert result_of(handle).result == "re: 1"
     decided(plane, "a").result(WAIT_S)
     assert sorted(agent.texts) == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda plane: plane.input_state("a", []),
+        lambda plane: plane.input_state("a", str(InputId.new())),
+        lambda plane: plane.load_boundary_receipt("a", RunId.new(), "0"),
+        lambda plane: plane.load_boundary_receipt("a", [], 0),
+        lambda plane: plane.subscribe("a", after="1"),
+        lambda plane: plane.publish_event(None),
+        lambda plane: plane.set_silent_intents("a", ["\ud800"]),
+    ],
+)
+def test_a_caller_s_mistake_harms_no_runtime(
+    open_plane: OpenPlane, mistake: Callable[[ControlPlane], Any]
+) -> None:
+    """What is in memory alone stays there: the driver does not begin anew."""
+    plane = open_plane()
+    plane.register("a")
+    kept = plane.ingest("a", prompt(durability="ephemeral")).input_id
+    with pytest.raises((TypeError, ValueError)):
+        mistake(plane)
+    assert plane.active_input_ids("a") == [kept]
+
+
+@pytest.mark.parametrize("patience", [math.inf, 1e300, 10**400])
+def test_a_caller_may_wait_for_ever_on_any_thread(open_plane: OpenPlane, patience: float) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent)
+    plane.register("a")
+    handle = plane.submit("a", prompt()).completion
+    agent.next_call()
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [
+            threads.submit(plane.register, "b", timeout=patience),
+            threads.submit(handle.result, patience),
+        ]
+        result_of(waiting[0])
+        agent.release()
+        assert result_of(waiting[1]).result == "re: hello"
+
+
+def test_no_number_is_no_patience(open_plane: OpenPlane, path: Path) -> None:
+    disk = FrozenDisk(SqliteStore(path))
+    plane = open_plane(store=disk)
+    disk.freeze()
+    with pytest.raises(CallTimedOut):
+        plane.register("a", timeout=math.nan)
+    disk.thaw()

@@ -6,10 +6,16 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from coroutine_builders import STRICT, AsyncAgent, AsyncPuppet, AsyncPuppetRun, noiseless
+from coroutine_builders import (
+    STRICT,
+    AsyncAgent,
+    AsyncPuppet,
+    begun,
+    interrupt,
+    noiseless,
+)
 from plane_builders import (
     WAIT_S,
     OpenPlane,
@@ -19,18 +25,14 @@ from plane_builders import (
     result_of,
     steered,
     system_of,
-    tell,
 )
 from plane_stores import BrokenOnce, StoreProxy
 
 from actors import ControlPlane
-from actors import messages as m
-from actors.replies import Reply
 from meerkat import LogicalRuntimeId, RuntimeState, WakeReason
 from meerkat.conversation import SessionSnapshot
 from meerkat.errors import RunCancelled
 from meerkat.outcomes import CompletionKind
-from meerkat.runs import InterruptMode
 from meerkat.store import RuntimeStore, SqliteStore
 
 pytestmark = STRICT
@@ -63,16 +65,6 @@ def plane(open_plane: OpenPlane, puppet: AsyncPuppet, disk: BrokenOnce) -> Itera
     disk.thaw()
     puppet.release()
     plane.stop()
-
-
-def begun(plane: ControlPlane, puppet: AsyncPuppet) -> tuple[Any, AsyncPuppetRun]:
-    submitted = plane.submit("a", prompt("first"))
-    return submitted.completion, puppet.next_run()
-
-
-def interrupt(plane: ControlPlane) -> Reply[Any]:
-    """Interrupt without waiting for the answer, which may have to wait for the disk."""
-    return tell(plane, "a", m.Interrupt(InterruptMode.NOW, Reply()))
 
 
 # --- where it awaits --------------------------------------------------------------------

@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coroutine_builders import STRICT, AsyncPuppet, AsyncPuppetRun, digest, noiseless, said
+from coroutine_builders import (
+    STRICT,
+    AsyncPuppet,
+    AsyncPuppetRun,
+    begun,
+    digest,
+    interrupt,
+    noiseless,
+    said,
+)
 from plane_builders import (
     WAIT_S,
     OpenPlane,
     error_of,
-    prompt,
     result_of,
     steered,
     system_of,
-    tell,
 )
 from plane_stores import BrokenOnce
 
 from actors import ControlPlane
-from actors import messages as m
-from actors.replies import Reply
 from meerkat import InputPhase, LogicalRuntimeId, RunOutput
 from meerkat.errors import ControlPlaneStopped, RunCancelled, RunRefused, StoreError
 from meerkat.outcomes import CompletionKind
-from meerkat.runs import InterruptMode
 from meerkat.store import SqliteStore
 
 pytestmark = STRICT
@@ -61,16 +65,6 @@ def plane(open_plane: OpenPlane, puppet: AsyncPuppet, disk: BrokenOnce) -> Itera
     disk.thaw()
     puppet.release()
     plane.stop()
-
-
-def begun(plane: ControlPlane, puppet: AsyncPuppet) -> tuple[Any, AsyncPuppetRun]:
-    submitted = plane.submit("a", prompt("first"))
-    return submitted.completion, puppet.next_run()
-
-
-def interrupt(plane: ControlPlane) -> Reply[Any]:
-    """Interrupt without waiting for the answer, which may have to wait for the disk."""
-    return tell(plane, "a", m.Interrupt(InterruptMode.NOW, Reply()))
 
 
 def committing(

@@ -26,6 +26,7 @@ from plane_stores import StoreProxy
 from meerkat import InputPhase, LogicalRuntimeId, RunOutput, RuntimeState
 from meerkat.conversation import SessionSnapshot
 from meerkat.errors import ApplyFailed, ExecutorStopped, RunCancelled, StoreError
+from meerkat.limits import Backoff
 from meerkat.outcomes import CompletionKind
 from meerkat.store import RuntimeStore, SqliteStore
 
@@ -232,7 +233,8 @@ def test_a_session_that_cannot_be_read_is_no_failure_of_the_executor(
     open_plane: OpenPlane, path: Path, make: Any
 ) -> None:
     """More refusals than an input may fail: it is run all the same."""
-    plane = open_plane(make(), store=UnreadableSessions(SqliteStore(path), 5))
+    store = UnreadableSessions(SqliteStore(path), 5)
+    plane = open_plane(make(), store=store, backoff=Backoff(base_s=0.0))
     plane.register("a")
     with plane.subscribe("a") as events:
         submitted = plane.submit("a", prompt("hi"))
@@ -249,7 +251,8 @@ def test_an_executor_that_was_never_called_has_not_used_up_an_attempt(
 ) -> None:
     """More refusals than a process may crash: what has not been tried is not given up."""
     agent = AsyncAgent()
-    plane = open_plane(agent, store=UnreadableSessions(SqliteStore(path), 12))
+    store = UnreadableSessions(SqliteStore(path), 12)
+    plane = open_plane(agent, store=store, backoff=Backoff(base_s=0.0))
     plane.register("a")
     assert result_of(plane.submit("a", prompt("hi")).completion).result == "re: hi"
     assert [called.attempt for called in agent.calls] == [1]
@@ -264,7 +267,7 @@ def test_a_task_of_the_hosts_that_leaves_does_not_end_the_loop(
 ) -> None:
     puppet = AsyncPuppet()
     plane = open_plane(puppet)
-    plane.register_many("ab")
+    plane.register_many([*"ab"])
     submitted = [plane.submit(name, prompt(name)) for name in "ab"]
     one, other = puppet.next_run(), puppet.next_run()
     waits = other.awaits(lambda context: context.wait(WAIT_S))

@@ -196,7 +196,7 @@ def test_a_run_that_holds_the_loop_up_is_shown_with_the_line_that_blocks(
 
     clock = FakeClock()
     plane = open_plane(AsyncAgent(blocking), clock=clock, stuck_after_s=120.0)
-    plane.register_many("ab")
+    plane.register_many([*"ab"])
     submitted = plane.submit("a", prompt())
     assert blocks.wait(WAIT_S)
     beside = plane.submit("b", prompt())

@@ -90,7 +90,7 @@ def test_runs_do_not_see_each_others_context_variables(open_plane: OpenPlane) ->
 
     gate, there = Gate(), list[str]()
     plane = open_plane(AsyncAgent(sets))
-    plane.register_many("abc")
+    plane.register_many([*"abc"])
     submitted = [plane.submit(name, prompt(name)) for name in "abc"]
     results = [result_of(each.completion).result for each in submitted]
     assert results == [["nobody", name, name] for name in "abc"]
@@ -182,7 +182,7 @@ def test_a_slow_read_of_one_session_holds_no_other_run_up(
 ) -> None:
     store = Reads(SqliteStore(path))
     plane = open_plane(AsyncAgent(), store=store)
-    plane.register_many("ab")
+    plane.register_many([*"ab"])
     store.slow = True
     slow = plane.submit("a", prompt("slow"))
     assert store.waits.wait(WAIT_S)
@@ -227,7 +227,7 @@ def test_between_two_runs_no_session_is_kept_in_memory(open_plane: OpenPlane) ->
     before = kept_logs()
     for text in ("before a restart", "after it"):
         plane = open_plane(AsyncAgent())
-        plane.register_many("abc")
+        plane.register_many([*"abc"])
         for name in "abc":
             result_of(plane.submit(name, prompt(text)).completion)
             plane.runtime_state(name)  # the end of the run has been taken in

@@ -66,7 +66,7 @@ def test_one_plane_that_is_started_ten_times_has_a_loop_each_time(path: Path) ->
 def test_a_stop_that_drains_runs_all_that_waits(open_plane: OpenPlane) -> None:
     agent = AsyncAgent(held=True)
     plane = open_plane(agent, max_concurrent_runs=2)
-    plane.register_many("abc")
+    plane.register_many([*"abc"])
     submitted = [plane.submit(name, prompt(text)) for name in "abc" for text in ("1", "2")]
     agent.next_call()
     agent.release()
@@ -102,7 +102,7 @@ def test_a_stop_cancels_the_runs_that_wait_and_their_work_costs_no_attempt(
 ) -> None:
     puppet = AsyncPuppet()
     plane = open_plane(puppet, grace_s=WAIT_S)
-    plane.register_many("ab")
+    plane.register_many([*"ab"])
     submitted = [plane.submit(name, prompt()) for name in "ab"]
     runs = [puppet.next_run(), puppet.next_run()]
     waits = runs[0].awaits(lambda context: context.wait(WAIT_S))
@@ -202,7 +202,7 @@ def test_an_async_stop_hook_that_fails_stops_the_runtime_all_the_same(
 ) -> None:
     agent = AsyncHooked(hook)
     plane = open_plane(agent, grace_s=3 * WAIT_S)
-    plane.register_many("ab")
+    plane.register_many([*"ab"])
     with logged("stop hook failed") as failed:
         assert plane.stop_runtime("a", timeout=WAIT_S).inputs_abandoned == 0
         assert failed.is_set()
@@ -224,7 +224,7 @@ def test_an_async_stop_hook_that_hangs_has_its_grace(open_plane: OpenPlane, deaf
 
     agent = AsyncHooked(hangs)
     plane = open_plane(agent, grace_s=HUNG_S)
-    plane.register_many("ab")
+    plane.register_many([*"ab"])
     assert plane.stop_runtime("a", timeout=WAIT_S).inputs_abandoned == 0
     assert plane.runtime_state("a") is RuntimeState.STOPPED
     assert result_of(plane.submit("b", prompt("go on")).completion).result == "re: go on"

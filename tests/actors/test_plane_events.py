@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +16,26 @@ from plane_builders import (
     OpenPlane,
     code_of,
     decided,
+    error_of,
     event,
     events_until,
     next_event,
     prompt,
     result_of,
 )
-from plane_stores import BrokenOnce
+from plane_stores import BrokenOnce, FrozenDisk
 
 from actors import ControlPlane
 from actors.subscriptions import Subscription
 from meerkat import EventGap, RunContext, RuntimeEventEnvelope
-from meerkat.errors import ApplyFailed, ControlPlaneStopped, RuntimeNotFound, StoreError
+from meerkat.errors import (
+    ApplyFailed,
+    ControlPlaneStopped,
+    InputValidationFailed,
+    InternalError,
+    RuntimeNotFound,
+    StoreError,
+)
 from meerkat.events import ProjectionEvent
 from meerkat.identifiers import CausationId, CorrelationId
 from meerkat.limits import Limits
@@ -267,3 +277,63 @@ def test_slow_readers_hold_nobody_up(plane: ControlPlane) -> None:
     for each in unread:
         assert next_event(each).sequence == 2
         each.close()
+
+
+@pytest.mark.parametrize("said", [math.nan, "\ud800", {1}, 2**64, {1: "one"}])
+def test_what_no_reader_could_be_told_is_not_published(plane: ControlPlane, said: Any) -> None:
+    odd = RuntimeEventEnvelope(runtime_id="a", event=ProjectionEvent(said))
+    with plane.subscribe("a") as events:
+        with pytest.raises(InputValidationFailed):
+            plane.publish_event(odd)
+        plane.publish_event(host_event("behind it"))
+        assert next_event(events).event.projection == "behind it"
+
+
+def test_a_host_event_is_told_once_though_the_driver_begins_anew(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    """What was told stays told; what was lost with a failed commit may be published again."""
+    disk = BrokenOnce(SqliteStore(path))
+    plane = open_plane(store=disk)
+    plane.register("a")
+    told, lost = host_event("told"), host_event("lost")
+    with plane.subscribe("a") as events:
+        plane.publish_event(told)
+        disk.break_next()
+        disk.freeze()
+        offered = plane.submit("a", prompt())
+        assert disk.stuck.wait(WAIT_S)
+        behind = plane._door.publish_event(lost).reply
+        disk.thaw()
+        assert isinstance(error_of(offered.accepted), StoreError)
+        assert isinstance(error_of(behind), StoreError)
+        for each in (told, lost, told, lost, host_event("last")):
+            plane.publish_event(each)
+        said = [next_event(events).event.projection for _ in range(3)]
+    assert said == ["told", "lost", "last"]
+
+
+def test_a_host_event_is_told_once_though_the_driver_failed_meanwhile(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    """It is on its way to the disk, and is told when it lands, when the memory has gone."""
+
+    def fail(_memory: object, _store: object) -> None:
+        raise ZeroDivisionError
+
+    first = open_plane()
+    first.register("a")
+    first.stop()
+    disk = FrozenDisk(SqliteStore(path))
+    plane = open_plane(store=disk)
+    told = host_event("told")
+    with plane.subscribe("a") as events:
+        disk.freeze()
+        published = plane._door.publish_event(told).reply
+        assert disk.stuck.wait(WAIT_S)
+        assert isinstance(error_of(plane._door.read("a", "fail", fail).reply), InternalError)
+        disk.thaw()
+        result_of(published)
+        plane.publish_event(told)
+        plane.publish_event(host_event("last"))
+        assert [next_event(events).event.projection for _ in range(2)] == ["told", "last"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from plane_builders import WAIT_S, Agent, prompt, result_of, system_of
 from plane_signals import Interruption, interrupted_at
 
 from actors import ControlPlane, DriverThreads
+from meerkat import LogicalRuntimeId
+from meerkat.limits import Limits
 from meerkat.store import MemoryStore, SqliteStore
 
 CALLS: dict[str, Callable[[ControlPlane], Any]] = {
@@ -96,3 +99,32 @@ def test_a_block_that_is_interrupted_where_it_begins_or_ends_is_over(path: Path)
         if interruption.at.endswith(AT_THE_END):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, interruption.at
+
+
+@pytest.mark.parametrize("drivers", list(DriverThreads), ids=str)
+@pytest.mark.parametrize("call", ["ingest", "read"])
+def test_who_makes_room_for_another_may_be_interrupted(call: str, drivers: DriverThreads) -> None:
+    """The driver at rest is ended on the thread that calls; what it leaves behind stays."""
+    agent, own = Agent(), Agent()
+    limits = Limits(live_runtimes_max=1)
+    with ControlPlane(MemoryStore(), agent, drivers=drivers, limits=limits) as plane:
+        plane.register_many(["a", "b"])
+        plane.attach_executor("b", own)
+        rests(plane, "b")
+        for interruption in interruptions(lambda: CALLS[call](plane)):
+            for name in ("a", "b"):
+                rests(plane, name)
+                outcome = plane.ingest(name, prompt(), timeout=WAIT_S)
+                assert result_of(plane.completion(name, outcome)), interruption.at
+            rests(plane, "b")
+        assert {called.runtime_id for called in agent.calls} == {"a"}
+        assert {called.runtime_id for called in own.calls} == {"b"}
+        assert not system_of(plane).calls._of_runtime
+
+
+def rests(plane: ControlPlane, runtime_id: str) -> None:
+    """Have this runtime's driver be the only one, and at rest."""
+    directory, until = system_of(plane).directory, monotonic() + WAIT_S
+    while directory.live() != (LogicalRuntimeId(runtime_id),) or not directory.resting:
+        plane.runtime_state(runtime_id, timeout=WAIT_S)
+        assert monotonic() < until

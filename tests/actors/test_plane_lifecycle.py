@@ -60,6 +60,10 @@ CALLS: dict[str, Callable[[ControlPlane], Any]] = {
     "runtime_state": lambda plane: plane.runtime_state("a"),
     "executor_ready": lambda plane: plane.executor_ready("a"),
     "load_boundary_receipt": lambda plane: plane.load_boundary_receipt("a", RunId.new(), 0),
+    "redrive": lambda plane: plane.redrive("a"),
+    "figures": lambda plane: plane.figures(),
+    "runs_in_hand": lambda plane: plane.runs_in_hand(),
+    "supervision": lambda plane: plane.supervision(),
 }
 
 
@@ -68,10 +72,11 @@ def test_before_the_start_and_after_the_stop_every_call_is_refused(
     quiet_plane: ControlPlane, path: Path, name: str
 ) -> None:
     quiet_plane.stop()
-    for plane in (quiet_plane, ControlPlane(SqliteStore(path))):
+    why = "it was not started; start() it, or use it as a context manager"
+    for plane, reason in ((quiet_plane, None), (ControlPlane(SqliteStore(path)), why)):
         with pytest.raises(ControlPlaneStopped) as refused:
             CALLS[name](plane)
-        assert str(refused.value) == "Control plane stopped"
+        assert refused.value.reason == reason
 
 
 def test_every_public_call_is_in_the_table() -> None:

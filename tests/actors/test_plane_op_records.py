@@ -170,7 +170,8 @@ def test_an_end_in_doubt_that_happened_is_told_once(open_plane: OpenPlane, inner
         with pytest.raises(CommitUnknown):
             registry.complete(operation_id, "found")
         assert (registry.live_ids, registry.watermark) == ((operation_id,), 0)
-        clock.advance(plane, 8.0)
+        while not watcher.done():  # its driver comes to its pause just after the caller was told
+            clock.advance(plane, 8.0)
         assert result_of(watcher) == OperationCompleted(result="found")
         assert result_of(everybody.future) == (OperationCompleted(result="found"),)
         events_until(events, "operation.completed")
@@ -277,3 +278,29 @@ def test_an_end_whose_caller_is_interrupted_hinders_no_other(
     assert result_of(watcher).status is OperationStatus.COMPLETED
     ended = check_against_store(registry, disk.inner)
     assert [each.operation_id for each in ended] == [interrupted, other]
+
+
+def test_texts_that_no_store_could_take_are_spelt_out(open_plane: OpenPlane, path: Path) -> None:
+    """An odd file name in an error: the operation ends all the same, and no driver fails."""
+    plane = open_plane()
+    bindings = plane.register("a")
+    registry = bindings.ops_lifecycle
+    odd = "no such file: caf\udce9"
+    ends: list[Callable[[OperationId], Any]] = [
+        lambda each: registry.fail(each, odd),
+        lambda each: registry.cancel(each, odd),
+        lambda each: registry.abort(each, odd),
+        lambda each: registry.terminate([each], odd)[0],
+    ]
+    for end in ends:
+        end(registered(bindings, name=odd))
+    child = running(bindings, CHILD)
+    registry.peer_ready(child, odd)
+    registry.complete(child)
+    assert plane.figures().restarts == 0
+    stored = stored_operations(SqliteStore(path)).operations
+    assert len(stored) == len(ends) + 1
+    spelt = "no such file: caf\\udce9"
+    assert [each.display_name for each in stored[:-1]] == [spelt] * len(ends)
+    assert stored[-1].peer_handle == spelt
+    assert str(stored[0].outcome).isascii()

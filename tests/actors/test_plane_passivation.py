@@ -40,6 +40,7 @@ from plane_builders import (
     tell,
 )
 from plane_stores import BrokenOnce, FrozenDisk
+from pykka._envelope import Envelope
 
 from actors import ControlPlane
 from actors import messages as m
@@ -81,6 +82,18 @@ def quiet_plane(open_plane: OpenPlane, clock: FakeClock) -> ControlPlane:
 
 
 # --- coming and going -------------------------------------------------------------------
+
+
+def test_what_is_put_in_a_mailbox_just_after_its_end_is_answered_by_the_next_driver(
+    plane: ControlPlane, clock: FakeClock
+) -> None:
+    settle(plane, "a")
+    gone = driver_of(plane, "a")
+    passivate(plane, clock, "a")
+    reply: Reply[bool] = Reply()
+    gone.actor_inbox.put(Envelope(m.ExecutorReady(reply)))
+    assert reply.result(WAIT_S)
+    assert driver_of(plane, "a") is not gone
 
 
 def test_it_leaves_after_its_rest_and_comes_back_when_asked(

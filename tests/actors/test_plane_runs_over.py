@@ -40,11 +40,6 @@ from meerkat.store import SqliteStore
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
 def plane(open_plane: OpenPlane, puppet: Puppet) -> ControlPlane:
     plane = open_plane(puppet, grace_s=WAIT_S)
     plane.register("a")

@@ -278,7 +278,18 @@ def test_ctrl_c_in_a_stop_leaves_the_rest_to_the_interpreters_end(path: Path) ->
     host = Host(
         path,
         """
-with plane_at(path, Watched) as plane:
+class Begun(ControlPlane):
+    # Says when the stop of its block is under way, and the main thread can but wait for it.
+    def stop(self, **how):
+        threading.Thread(target=self.tell, args=(self._life.system.directory,)).start()
+        return super().stop(timeout=1000)
+
+    def tell(self, directory):
+        while not directory._closed:
+            threading.Event().wait(0.001)
+        say("stopping")
+
+with plane_at(path, Begun) as plane:
     offer(plane, "yield")
 """,
     )

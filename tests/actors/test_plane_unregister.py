@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from plane_builders import (
@@ -29,7 +30,7 @@ from actors import ControlPlane
 from actors import messages as m
 from actors.replies import Reply
 from meerkat import InputPhase, LogicalRuntimeId, RunContext, RuntimeState
-from meerkat.errors import ApplyFailed, RuntimeNotFound, StoreError
+from meerkat.errors import ApplyFailed, InvalidState, RuntimeNotFound, StoreError
 from meerkat.limits import Backoff
 from meerkat.outcomes import CompletionKind
 from meerkat.store import SqliteStore
@@ -250,3 +251,78 @@ def test_a_back_off_that_outlives_its_runtime_harms_nobody(open_plane: OpenPlane
         plane.runtime_state("b")  # until the driver of "a" has gone
     clock.advance(plane, 4.0)
     assert plane.submit("b", prompt("more")).completion.result(WAIT_S).result == "re: more"
+
+
+def test_who_unregisters_again_hears_that_it_is_gone(plane: ControlPlane) -> None:
+    """The driver need not have left yet."""
+    for _ in range(20):
+        plane.register("a")
+        plane.unregister("a")
+        with pytest.raises(RuntimeNotFound):
+            plane.unregister("a")
+
+
+def test_who_comes_back_is_run_by_the_executor_of_the_plane(
+    plane: ControlPlane, agent: Agent
+) -> None:
+    """Its own one is forgotten, whether or not the driver has left by then."""
+    own = Agent()
+    for number in range(20):
+        plane.register("a")
+        plane.attach_executor("a", own)
+        plane.unregister("a")
+        plane.register("a")
+        said = f"{number}"
+        assert result_of(plane.submit("a", prompt(said)).completion).result == f"re: {said}"
+    assert (len(own.calls), len(agent.calls)) == (0, 20)
+
+
+def test_what_was_never_written_does_not_come_back(plane: ControlPlane, agent: Agent) -> None:
+    for _ in range(20):
+        plane.detach_executor("a")
+        plane.ingest("a", prompt("lost", durability="ephemeral"))
+        plane.unregister("a")
+        plane.register("a")
+        assert plane.active_input_ids("a") == []
+    assert agent.calls == []
+
+
+def test_destroyed_while_a_run_is_waited_for_it_stays_known_as_that(
+    open_plane: OpenPlane,
+) -> None:
+    agent = Agent(held=True)
+    plane = open_plane(agent)
+    before = plane.register("a")
+    plane.submit("a", prompt())
+    agent.next_call()
+    gone = [unregistering(plane, "a") for _ in range(2)]
+    back = registering(plane, "a", before.session_id)
+    assert plane.destroy("a").inputs_abandoned == 1
+    for reply in gone:
+        assert result_of(reply) is None
+    assert isinstance(error_of(back), InvalidState)
+    agent.release()
+    assert plane.runtime_state("a") is RuntimeState.DESTROYED
+    plane.stop()
+    again = open_plane()
+    assert again.runtime_state("a") is RuntimeState.DESTROYED
+    with pytest.raises(InvalidState):
+        again.unregister("a")
+
+
+def test_who_waits_to_come_back_is_answered_before_a_stop_takes_the_runtime_for_quiet(
+    open_plane: OpenPlane, path: Path
+) -> None:
+    """The registry that it is answered with may get operations, which the stop has to end."""
+    disk = FrozenDisk(SqliteStore(path))
+    plane = open_plane(Agent(), store=disk)
+    before = plane.register("a")
+    disk.freeze()
+    unregistering(plane, "a")
+    back = registering(plane, "a", before.session_id)
+    answered: SimpleQueue[bool] = SimpleQueue()
+    quiesce = m.Quiesce(drain=False, quiet=lambda _runtime_id: answered.put(back.done()))
+    system_of(plane).directory.deliver_anew(back.runtime_id, quiesce)
+    disk.thaw()
+    assert answered.get(timeout=WAIT_S)
+    assert result_of(back).epoch_id != before.epoch_id

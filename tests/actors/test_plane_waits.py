@@ -41,11 +41,6 @@ WORK_WAITING, CANCELLED = WakeReason.WORK_WAITING, WakeReason.CANCELLED
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
 def plane(open_plane: OpenPlane, puppet: Puppet) -> ControlPlane:
     plane = open_plane(puppet, grace_s=WAIT_S)
     plane.register("a")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from coroutine_builders import STRICT, AsyncAgent, noiseless, threads_gone
+from coroutine_builders import STRICT, AsyncAgent, noiseless, runs, threads_gone
 from plane_builders import (
     WAIT_S,
     Agent,
@@ -21,7 +21,6 @@ from plane_builders import (
 
 from actors import ControlPlane
 from actors.run_loop import RunLoop
-from actors.run_places import RunThreads
 
 pytestmark = STRICT
 
@@ -30,21 +29,6 @@ pytestmark = STRICT
 def quiet() -> Iterator[None]:
     with noiseless(), threads_gone():
         yield
-
-
-@pytest.fixture
-def loop() -> Iterator[RunLoop]:
-    threads = RunThreads()
-    loop = RunLoop(threads)
-    yield loop
-    threads.stop()
-    if not loop._stopped:
-        loop.stop(WAIT_S)
-
-
-def runs(loop: RunLoop) -> bool:
-    """Has it a thread?"""
-    return loop._thread is not None and loop._thread.is_alive()
 
 
 def loop_of(plane: ControlPlane) -> RunLoop:

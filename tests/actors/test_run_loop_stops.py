@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from coroutine_builders import STRICT, Gate, joined, noiseless, threads_gone
+from coroutine_builders import STRICT, Gate, joined, noiseless, runs, threads_gone
 from plane_builders import (
     WAIT_S,
     error_of,
@@ -29,21 +29,6 @@ pytestmark = STRICT
 def quiet() -> Iterator[None]:
     with noiseless(), threads_gone():
         yield
-
-
-@pytest.fixture
-def loop() -> Iterator[RunLoop]:
-    threads = RunThreads()
-    loop = RunLoop(threads)
-    yield loop
-    threads.stop()
-    if not loop._stopped:
-        loop.stop(WAIT_S)
-
-
-def runs(loop: RunLoop) -> bool:
-    """Has it a thread?"""
-    return loop._thread is not None and loop._thread.is_alive()
 
 
 async def nothing() -> None:

@@ -34,11 +34,6 @@ from meerkat.store import MemoryStore
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
 def plane(open_plane: OpenPlane, puppet: Puppet) -> ControlPlane:
     plane = open_plane(puppet, grace_s=WAIT_S)
     plane.register_many(["a", "b", "c"])

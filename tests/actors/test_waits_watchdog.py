@@ -26,11 +26,6 @@ SECRET = "nobody is to read this"
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 

@@ -12,9 +12,9 @@ from cli_support import call
 from test_cli_terminal import on_a_terminal
 
 from actors import ControlPlane
-from actors.cli.control import VERBS
+from actors.verbs import VERBS
 from meerkat import LogicalRuntimeId, PromptInput, RunContext, RunOutput, RuntimeState, StagedInput
-from meerkat.store import SqliteStore
+from meerkat.store import RuntimeRow, SqliteStore
 
 GIVES_UP = [name for name, verb in VERBS.items() if verb.asks is not None]
 
@@ -64,6 +64,21 @@ def test_each_does_what_the_front_door_does_and_touches_no_other(
     assert state_of(stored, "b") == other
 
 
+def test_no_other_runtime_is_loaded(
+    stored: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[LogicalRuntimeId]()
+    load = SqliteStore.load_runtime
+
+    def noted(store: SqliteStore, runtime_id: LogicalRuntimeId) -> RuntimeRow | None:
+        asked.append(runtime_id)
+        return load(store, runtime_id)
+
+    monkeypatch.setattr(SqliteStore, "load_runtime", noted)
+    assert call(capsys, "pause", "a")[0] == 0
+    assert set(asked) == {LogicalRuntimeId("a")}
+
+
 def test_what_was_done_is_said_to_people(stored: Path, capsys: Any) -> None:
     status, out, _ = call(capsys, "stop", "a", "--yes")
     assert (status, out) == (0, "a is stopped\ninputs abandoned: 2\n")
@@ -76,7 +91,7 @@ def test_a_pause_is_seen_by_whoever_has_the_database_next(stored: Path, capsys: 
         called.append(primitive.text)
         return RunOutput()
 
-    assert call(capsys, "pause", "a")[:2] == (0, "a is idle\n")
+    assert call(capsys, "pause", "a")[:2] == (0, "a is idle, and paused\n")
     assert "paused" in call(capsys, "runtimes")[1].splitlines()[1]
     assert json.loads(call(capsys, "show", "a", "--json")[1])["paused"] is True
     with ControlPlane(SqliteStore(stored / "meerkat.db"), agent) as plane:
@@ -103,7 +118,7 @@ def test_nothing_is_given_up_unasked(stored: Path, capsys: Any, name: str) -> No
 )
 def test_who_sits_at_a_terminal_is_asked(stored: Path, answer: bytes, state: str) -> None:
     status, written = on_a_terminal(stored, 80, "stop", "a", typed=answer)
-    assert "its 2 waiting inputs are given up" in written
+    assert "what waits is given up (inputs: 2)" in written
     assert status == (0 if state == "stopped" else 1)
     assert state_of(stored, "a")[0] is RuntimeState(state)
 
@@ -121,13 +136,22 @@ def test_nothing_is_done_behind_the_back_of_an_owner(stored: Path, capsys: Any, 
 @pytest.mark.parametrize("name", VERBS)
 def test_a_runtime_that_is_not_there(stored: Path, capsys: Any, name: str) -> None:
     status, _, err = call(capsys, name, "nobody", "--yes")
-    assert (status, err) == (1, "meerkat: Runtime not found: nobody\n")
+    assert (status, err) == (1, f"meerkat: Runtime not found: nobody, in {Path.cwd()}/meerkat.db\n")
 
 
 def test_a_state_that_forbids_it_is_named(stored: Path, capsys: Any) -> None:
     assert call(capsys, "destroy", "a", "--yes")[0] == 0
     status, _, err = call(capsys, "destroy", "a", "--yes")
     assert (status, err) == (1, "meerkat: Invalid state for operation: destroyed\n")
+
+
+def test_damage_that_a_driver_meets_leads_to_the_doctor(stored: Path, capsys: Any) -> None:
+    with sqlite3.connect(stored / "meerkat.db") as database:
+        database.execute("UPDATE inputs SET state = '{' WHERE runtime_id = 'a'")
+    database.close()
+    status, out, err = call(capsys, "recover", "a")
+    assert (status, out) == (3, "")
+    assert err.endswith("; meerkat doctor says what to do\n")
 
 
 def test_one_that_was_set_aside_comes_back(stored: Path, capsys: Any) -> None:

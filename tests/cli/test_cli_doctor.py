@@ -169,7 +169,7 @@ def test_damage_to_an_index_is_named(stored: Path, capsys: Any) -> None:
 def test_a_file_that_others_may_read_is_named(stored: Path, capsys: Any) -> None:
     (stored / "meerkat.db").chmod(0o644)
     (finding,) = findings(capsys)
-    assert (finding["part"], finding["runtime_id"]) == ("file", None)
+    assert (finding["part"], finding["runtime_id"]) == ("access", None)
     assert "0644" in finding["found"]
 
 
@@ -190,26 +190,62 @@ def claim(pragma: str) -> Callable[[Path], None]:
     return make
 
 
-@pytest.mark.parametrize(
-    ("damage", "statuses"),
-    [
-        (cut, {1, 3}),
-        (cut_short, {3}),
-        (claim("PRAGMA user_version = 999"), {3}),
-        (claim("PRAGMA application_id = 5"), {3}),
-        (lambda path: path.write_bytes(b"no database" * 1000), {3}),
-    ],
-)
+def another_s(path: Path) -> None:
+    path.unlink()
+    claim("CREATE TABLE books (title)")(path)
+    path.chmod(0o600)
+
+
+NOT_OURS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "cut short": (cut, "file", "malformed"),
+    "cut in its first page": (cut_short, "file", "not a database"),
+    "no database": (lambda path: path.write_bytes(b"no database" * 1000), "file", "not a database"),
+    "from a newer one": (claim("PRAGMA user_version = 999"), "schema", "from a newer meerkat"),
+    "marked by another": (claim("PRAGMA application_id = 5"), "schema", "another application's"),
+    "another's": (another_s, "schema", "another application's"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
 def test_a_file_that_is_damaged_or_not_ours_is_named_and_not_touched(
-    stored: Path, capsys: Any, damage: Callable[[Path], object], statuses: set[int]
+    stored: Path, capsys: Any, name: str
 ) -> None:
+    damage, part, text = NOT_OURS[name]
     damage(stored / "meerkat.db")
     before = look_of(stored)
+    (found,) = findings(capsys)
+    assert (found["part"], found["runtime_id"]) == (part, None)
+    assert text in found["found"]
     status, out, err = call(capsys, "doctor")
-    assert status in statuses
-    assert "Traceback" not in out + err
-    assert "meerkat.db" in err or "file: " in out
+    assert status == 1
+    assert f"{part}: {found['found']}\n" in out
+    assert f"\n{part}: " in out.split("\n", 1)[1]  # what to do
+    assert "looked at nothing of it; 1 finding\n" in err
     assert look_of(stored) == before
+
+
+@pytest.mark.parametrize("name", ["cut short", "cut in its first page", "no database"])
+def test_whoever_meets_a_damaged_file_is_led_here(stored: Path, capsys: Any, name: str) -> None:
+    NOT_OURS[name][0](stored / "meerkat.db")
+    for command in (("runtimes",), ("show", "a"), ("stop", "a", "--yes"), ("backup", "b.db")):
+        status, _, err = call(capsys, *command)
+        assert (status, "; meerkat doctor says what to do\n" in err) == (3, True), err
+
+
+def test_a_file_that_cannot_be_opened_says_nothing_of_what_is_in_it(
+    stored: Path, capsys: Any
+) -> None:
+    (stored / "other.db").symlink_to("meerkat.db")
+    status, out, err = call(capsys, "doctor", "--store", "sqlite:///other.db")
+    assert (status, out) == (3, "")
+    assert "symbolic link" in err
+
+
+def test_a_folder_is_no_database_with_findings(stored: Path, capsys: Any) -> None:
+    (stored / "other.db").mkdir()
+    status, out, err = call(capsys, "doctor", "--store", "sqlite:///other.db")
+    assert (status, out) == (3, "")
+    assert "is not a file" in err
 
 
 def test_a_past_that_was_cut_down_is_no_finding(stored: Path, capsys: Any) -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +289,30 @@ def test_the_program_is_in_a_group_of_its_own(folder: Path) -> None:
     output = apply(folder, 'import os; print(\'{"reply": "%d"}\' % os.getpgrp())')
     assert int(str(output.result)) != os.getpgrp()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_program_that_is_just_being_started_is_ended_with_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, go_on = threading.Event(), threading.Event()
+
+    class LatelyKnown(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            runs.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(command.subprocess, "Popen", LatelyKnown)
+    monkeypatch.setattr(command, "START_S", 60.0)
+    executor: Any = CommandExecutor("sleep 600")
+    with ThreadPoolExecutor() as threads:
+        run = threads.submit(executor.apply, Context(), staged(PromptInput("x")))
+        assert runs.wait(60)
+        killed = threads.submit(executor.kill_all)
+        assert not killed.done()
+        go_on.set()
+        killed.result(60)
+        with pytest.raises(ApplyFailed, match="signal 9"):
+            run.result(60)
+    with pytest.raises(RunCancelled):
+        executor.apply(Context(), staged(PromptInput("x")))

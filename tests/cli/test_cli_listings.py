@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_support import call, prompt, write_inputs
+from fake_page import FakePage, serving
 from test_cli_terminal import on_a_terminal
 
 from actors import ControlPlane
-from meerkat import PromptInput
+from actors.dashboard import serve
+from meerkat import PromptInput, RunContext, RunOutput, StagedInput
 from meerkat.store import SqliteStore
 
 
@@ -57,6 +60,60 @@ def test_the_runtimes_in_some_states(stored: Path, capsys: Any) -> None:
     assert len(both) == 3
 
 
+def test_what_runs_is_told_by_the_process_that_has_the_database(folder: Path, capsys: Any) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def agent(_context: RunContext, _primitive: StagedInput) -> RunOutput:
+        began.set()
+        assert go_on.wait(60)
+        return RunOutput()
+
+    with ControlPlane(SqliteStore(folder / "meerkat.db"), agent) as plane, serve(plane):
+        plane.register_many(["a", "b"])
+        sent = plane.submit("b", PromptInput("long"))
+        assert began.wait(60)
+        rests, runs = listed(capsys, "runtimes")
+        assert (rests["run"], rests["state"]) == (None, "idle")
+        assert (runs["run"]["attempt"], runs["state"]) == (1, "idle")  # as it is stored
+        heading, _, told = call(capsys, "runtimes")[1].splitlines()
+        assert heading.split() == ["RUNTIME", "STATE", "PENDING", "OLDEST", "RUN"]
+        assert told.split()[:2] == ["b", "running"]
+        go_on.set()
+        sent.completion.result(60)
+
+
+def test_where_nobody_can_tell_what_runs_that_is_said(stored: Path, capsys: Any) -> None:
+    with serving(FakePage()) as page:
+        page.file(stored / "meerkat.db")
+        page.answers["/api/runs"] = 503, {"error": {"code": "x", "text": "it stops"}}
+        status, out, err = call(capsys, "runtimes")
+    assert (status, len(out.splitlines())) == (0, 4)
+    assert err.startswith("meerkat: which of them run is not known: process ")
+    assert "it stops" in err
+
+
+def test_what_has_ended_says_what_it_said_as_long_as_that_is_kept(
+    stored: Path, capsys: Any
+) -> None:
+    ended = ("inputs", "a", "--ended", "--payload")
+    assert call(capsys, *ended)[1].count("secret word") == 3
+    said = listed(capsys, "inputs", *ended[1:])
+    assert [each["payload"]["content"] for each in said] == ["secret word"] * 3
+    assert all("payload" not in each for each in listed(capsys, "inputs", "a", "--ended"))
+    assert call(capsys, "prune", "--max-count", "1", "--yes")[0] == 0
+    kept = [each["payload"] for each in listed(capsys, "inputs", *ended[1:])]
+    assert [each is None for each in kept] == [True, True, False]
+
+
+@pytest.mark.parametrize("state", ["running", "attached", "initializing"])
+def test_what_is_never_stored_is_no_state_to_look_for(
+    stored: Path, capsys: Any, state: str
+) -> None:
+    status, out, err = call(capsys, "runtimes", "--state", state)
+    assert (status, out) == (2, "")
+    assert f"invalid choice: '{state}'" in err
+
+
 @pytest.mark.parametrize("order", ["id", "pending", "oldest"])
 def test_page_after_page_is_the_whole(stored: Path, capsys: Any, order: str) -> None:
     whole = listed(capsys, "runtimes", "--sort", order)
@@ -97,6 +154,11 @@ def test_a_runtime_that_is_set_aside_or_cannot_be_read_says_so(stored: Path, cap
     of_c = listed(capsys, "runtimes")[2]
     assert (of_c["state"], of_c["pending_inputs"]) == (None, 1)
     assert "runtime 'c'" in of_c["unreadable"]
+    for command in ("show", "pause"):
+        status, out, err = call(capsys, command, "c")
+        assert (status, out) == (3, "")
+        assert "runtime 'c'" in err
+        assert "meerkat doctor" in err
 
 
 def test_the_inputs_that_wait_and_those_that_ended(stored: Path, capsys: Any) -> None:
@@ -147,6 +209,8 @@ def test_the_receipts(stored: Path, capsys: Any) -> None:
             2,
             "--after: 'b/c' is no place that a page has named",
         ),
+        (("inputs", "a", "--after", "b"), 2, "--after: 'b' is no place that a page has named"),
+        (("inputs", "a", "--ended", "--after", "7"), 2, "--after: '7' is no place that a page"),
         (("runtimes", "--store", "sqlite:///none.db"), 3, "there is no such file"),
     ],
 )

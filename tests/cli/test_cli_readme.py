@@ -11,7 +11,7 @@ from cli_support import ROOT, environment
 
 from actors.cli.inputs_file import LINE_BYTES_MAX, InputLine, read_lines
 from actors.cli.run import STOP_TIMEOUT_S
-from actors.cli.status import ExitStatus
+from actors.cli.status import MEANS, ExitStatus
 from actors.settings import PASSIVATE_AFTER_S
 from meerkat.limits import BATCH_INPUTS_MAX, DEFAULT_LIMITS, JSON_DEPTH_MAX
 
@@ -74,8 +74,10 @@ def test_the_example_stream_shows_what_a_file_may_hold() -> None:
 
 def test_every_exit_status_is_in_the_table() -> None:
     table = README.split("| Exit status |")[1].split("\n## ")[0]
-    told = {int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    assert told == {int(status) for status in ExitStatus}
+    told = dict(re.findall(r"^\| (\d+) \| (.*?) \|", table, re.MULTILINE))
+    assert told == {str(int(status)): MEANS[status] for status in ExitStatus}
+    operating = (ROOT / "docs" / "how-to" / "operating.md").read_text()
+    assert [f"| {number} | {means} |" in operating for number, means in told.items()] == [True] * 6
 
 
 def test_the_limits_are_the_real_ones() -> None:

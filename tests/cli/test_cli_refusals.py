@@ -64,6 +64,19 @@ def test_what_a_command_leaves_behind_ends_with_it(folder: Path) -> None:
     wait_until(lambda: not stat.exists() or " Z " in stat.read_text(), "the sleep to end", 5)
 
 
+@pytest.mark.parametrize(
+    "arguments", [("doctor",), ("events",), ("top",), ("serve",), ("stop", "a"), ("backup", "b.db")]
+)
+def test_what_wants_a_file_says_what_there_is_for_a_database_elsewhere(
+    folder: Path, capsys: Any, arguments: tuple[str, ...]
+) -> None:
+    url = "postgresql://me:secret@127.0.0.1:1/sessions"
+    status, out, err = call(capsys, *arguments, "--store", url)
+    assert (status, out) == (2, "")
+    assert "look with runtimes, show, inputs and receipts" in err
+    assert "secret" not in err
+
+
 def test_a_store_in_use_names_the_command_and_what_to_do(folder: Path, capsys: Any) -> None:
     write_inputs(folder / "i.jsonl", [prompt("a", "1")])
     arguments = ("run", "i.jsonl", "--executor", "executors:answer")

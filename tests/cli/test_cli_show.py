@@ -71,7 +71,11 @@ def test_another_store(worked: Path, capsys: Any) -> None:
 
 def test_a_runtime_that_is_not_there(worked: Path, capsys: Any) -> None:
     status, out, err = call(capsys, "show", "b", "--json")
-    assert (status, out, err) == (1, "", "meerkat: Runtime not found: b\n")
+    assert (status, out, err) == (
+        1,
+        "",
+        f"meerkat: Runtime not found: b, in {Path.cwd()}/meerkat.db\n",
+    )
 
 
 def test_a_store_that_is_not_there_is_not_made(folder: Path, capsys: Any) -> None:
@@ -79,7 +83,8 @@ def test_a_store_that_is_not_there_is_not_made(folder: Path, capsys: Any) -> Non
     status, out, err = call(capsys, "show", "a")
     assert (status, out) == (3, "")
     assert err.startswith("meerkat: Store error: ")
-    assert err.endswith("meerkat.db: there is no such file\n")
+    assert "meerkat.db: there is no such file; " in err
+    assert err.endswith("sqlite:///FILE is counted from this folder, sqlite:////FILE from /\n")
     assert set(folder.iterdir()) == before
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import command_of, environment, meerkat, prompt, summary_of, write_inputs
+from warm_starts import WAIT_S, BegunCall, WarmStart
 
 from actors.cli.progress import Lines
 from actors.clock import SystemClock
@@ -24,20 +25,30 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def on_a_terminal(
-    folder: Path, columns: int, *arguments: str, typed: bytes = b"", **more: str
+    folder: Path,
+    columns: int,
+    *arguments: str,
+    typed: bytes = b"",
+    warm: WarmStart | None = None,
+    **more: str,
 ) -> tuple[int, str]:
     """Call the command line on a terminal: status, and everything written to it."""
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        command_of(*arguments),
-        cwd=folder,
-        env=environment(**{"TERM": "xterm-256color", **more}),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
+    around = {"TERM": "xterm-256color", **more}
+    process: BegunCall | subprocess.Popen[bytes]
+    if warm is None:
+        process = subprocess.Popen(
+            command_of(*arguments),
+            cwd=folder,
+            env=environment(**around),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+    else:
+        process = warm.begin(*arguments, cwd=folder, streams=[terminal] * 3, **around)
     os.close(terminal)
     os.write(controller, typed)
     written, deadline = b"", time.monotonic() + 60
@@ -50,7 +61,7 @@ def on_a_terminal(
             break
         written += more_bytes
     os.close(controller)
-    return process.wait(10), written.decode()
+    return process.wait(WAIT_S), written.decode()
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])

@@ -7,6 +7,7 @@ from builders import Clock, Runtime
 from hypothesis import HealthCheck, settings
 
 from meerkat import EphemeralRuntimeDriver
+from meerkat.operations_registry import OpsLifecycleRegistry
 
 settings.register_profile(
     "meerkat",
@@ -29,3 +30,9 @@ def driver() -> EphemeralRuntimeDriver:
 def runtime() -> Runtime:
     """The kernel of an attached runtime, every effect of which can be looked at."""
     return Runtime()
+
+
+@pytest.fixture
+def registry() -> OpsLifecycleRegistry:
+    """A registry of operations without any."""
+    return OpsLifecycleRegistry(now=Clock())

@@ -18,7 +18,14 @@ from meerkat import (
 )
 from meerkat.errors import RuntimeDestroyed, RuntimeNotReady
 from meerkat.event_log import EventLog, first_sequence
-from meerkat.events import EventCode, ProjectionEvent, RuntimeStateChange, TopologyEvent
+from meerkat.events import (
+    EventCode,
+    InputLifecycleEvent,
+    ProjectionEvent,
+    RunLifecycleEvent,
+    RuntimeStateChange,
+    TopologyEvent,
+)
 from meerkat.identifiers import CausationId, CorrelationId
 from meerkat.kernel import Emit
 from meerkat.kernel.memory import RuntimeMemory
@@ -92,6 +99,32 @@ def test_events_name_their_cause_and_their_exchange(driver: EphemeralRuntimeDriv
         if not isinstance(envelope.event, RuntimeStateChange):
             assert envelope.causation_id == CausationId(offered.id.value)
             assert envelope.correlation_id == EXCHANGE
+
+
+def test_an_input_s_events_name_what_its_header_says_it_came_of(
+    driver: EphemeralRuntimeDriver,
+) -> None:
+    cause = CausationId(uuid_of(9))
+    offered = prompt(causation_id=cause)
+    run = RunId(uuid_of(1))
+    driver.accept_input(offered)
+    driver.accept_input(offered)
+    driver.start_run(run)
+    driver.fail_run(run, "boom")
+    driver.reset()
+    told = driver.drain_events()
+    about = [each for each in told if isinstance(each.event, InputLifecycleEvent)]
+    assert [each.event.code.value for each in about] == [
+        "input.accepted",
+        "input.queued",
+        "input.deduplicated",
+        "input.staged",
+        "input.queued",
+        "input.abandoned",
+    ]
+    assert {each.causation_id for each in about} == {cause}
+    runs = [each for each in told if isinstance(each.event, RunLifecycleEvent)]
+    assert {each.causation_id for each in runs} == {CausationId(offered.id.value)}
 
 
 def test_a_superseded_input_is_told_with_its_cause(driver: EphemeralRuntimeDriver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -46,3 +47,15 @@ def test_an_owned_object_is_json_and_can_be_made_a_dict() -> None:
     assert json.dumps(owned) == '{"a": [1]}'
     assert dict(owned) | {"b": 2} == {"a": (1,), "b": 2}
     assert copy.deepcopy(dict(owned)) == owned
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))]
+)
+def test_a_copy_and_one_by_pickle_are_as_frozen(again: Any) -> None:
+    owned = own({"a": 1, "deep": [{"a": 1}]})
+    made = again(owned)
+    assert made == owned
+    for each in (made, made["deep"][0]):
+        with pytest.raises(TypeError, match="frozen"):
+            each["a"] = 2

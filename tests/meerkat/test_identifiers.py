@@ -89,6 +89,11 @@ def test_runtime_id_grammar_refuses(text: str) -> None:
         LogicalRuntimeId(text)
 
 
+def test_a_runtime_id_that_is_too_long_is_cut_where_it_is_named() -> None:
+    with pytest.raises(ValueError, match=f"'{'a' * 80}'… of 256 characters: it must"):
+        LogicalRuntimeId("a" * 256)
+
+
 @pytest.mark.parametrize("sort", [IdempotencyKey, SupersessionKey])
 def test_key_lengths_at_their_limits(sort: type[IdempotencyKey]) -> None:
     assert len(sort("k" * 511).value) == 511

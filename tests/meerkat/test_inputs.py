@@ -47,7 +47,7 @@ from meerkat import (
     to_json,
 )
 from meerkat.errors import DecodeError
-from meerkat.identifiers import CorrelationId
+from meerkat.identifiers import CausationId, CorrelationId
 from meerkat.inputs import Durability, HandlingMode, Visibility
 from meerkat.origins import InputKind, ProgressPhase, Source
 
@@ -59,6 +59,7 @@ HEADER: dict[str, Any] = {
     "idempotency_key": "key-1",
     "supersession_key": "scope-1",
     "correlation_id": CorrelationId(uuid_of(2)),
+    "causation_id": CausationId(uuid_of(4)),
 }
 BLOCKS = [{"type": "text", "text": "ünïcode \U0001f600", "n": [1, 2.5, None, True]}]
 
@@ -115,6 +116,7 @@ def test_inp_01_six_variants_round_trip(tag: str, offered: Input, fields: dict[s
     assert document["idempotency_key"] == "key-1"
     assert document["supersession_key"] == "scope-1"
     assert document["correlation_id"] == str(uuid_of(2))
+    assert document["causation_id"] == str(uuid_of(4))
     assert round_trip(offered) == offered
     assert from_json(Input, to_json(offered)) == offered
 
@@ -232,7 +234,8 @@ def test_defaults_of_the_header() -> None:
     assert bare.visibility == Visibility(transcript_eligible=True, operator_eligible=True)
     assert bare.source == Operator()
     assert (continuation().source, operation().source) == (System(), System())
-    assert (bare.idempotency_key, bare.supersession_key, bare.correlation_id) == (None,) * 3
+    assert (bare.idempotency_key, bare.supersession_key) == (None, None)
+    assert (bare.correlation_id, bare.causation_id) == (None, None)
     assert prompt().id != prompt().id
     assert bare.timestamp.tzinfo is UTC
 
@@ -252,6 +255,7 @@ def test_defaults_of_the_header() -> None:
         lambda: prompt(durability=1),
         lambda: prompt(idempotency_key=3),
         lambda: prompt(correlation_id="text"),
+        lambda: prompt(causation_id=CorrelationId(uuid_of(2))),
         lambda: prompt(source="operator"),
         lambda: prompt(visibility=True),
         lambda: prompt(turn_metadata=[1]),

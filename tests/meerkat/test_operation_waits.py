@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, wait
-from datetime import UTC, datetime, timedelta
 
 import pytest
+from builders import Clock
+from registry_builders import CHILD, SLOT, begin, running
 
 from meerkat import operation_errors as errors
 from meerkat.identifiers import OperationId
@@ -13,47 +14,12 @@ from meerkat.operations import (
     OperationCancelled,
     OperationCompleted,
     OperationFailed,
-    OperationKind,
     OperationOutcome,
     OperationRetired,
     OperationStatus,
     OperationTerminated,
 )
 from meerkat.operations_registry import OpsLifecycleRegistry
-
-CHILD = OperationKind.MOB_MEMBER_CHILD
-TOOL = OperationKind.BACKGROUND_TOOL_OP
-SLOT = OperationKind.BACKGROUND_TOOL_CAPACITY_SLOT
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Clock:
-    """One second later at every look."""
-
-    def __init__(self) -> None:
-        self.seconds = 0
-
-    def __call__(self) -> datetime:
-        self.seconds += 1
-        return START + timedelta(seconds=self.seconds)
-
-
-@pytest.fixture
-def registry() -> OpsLifecycleRegistry:
-    return OpsLifecycleRegistry(now=Clock())
-
-
-def begin(registry: OpsLifecycleRegistry, kind: OperationKind = TOOL) -> OperationId:
-    operation_id = OperationId.new()
-    registry.register(operation_id, kind=kind, display_name="index the docs")
-    return operation_id
-
-
-def running(registry: OpsLifecycleRegistry, kind: OperationKind = TOOL) -> OperationId:
-    operation_id = begin(registry, kind)
-    registry.provisioning_succeeded(operation_id)
-    return operation_id
-
 
 # --- who waits --------------------------------------------------------------------------
 

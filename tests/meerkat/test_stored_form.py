@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meerkat import InputState, PromptInput, RunId, StoredInputState
 from meerkat import input_lifecycle as lifecycle
 from meerkat.codec import to_document, to_stored_document
-from meerkat.identifiers import CorrelationId, InputId
+from meerkat.identifiers import CausationId, CorrelationId, InputId
 from meerkat.input_lifecycle import AbandonCause, AbandonReason
 from meerkat.policy import DEFAULT_POLICY
 
@@ -75,19 +75,23 @@ json_values = st.recursive(
     path=st.sampled_from(PATHS),
     value=json_values,
     key=st.none() | st.just("key"),
-    correlation_id=st.none() | st.builds(CorrelationId.new),
+    ids=st.fixed_dictionaries(
+        {},
+        optional={
+            "correlation_id": st.builds(CorrelationId.new),
+            "causation_id": st.builds(CausationId.new),
+        },
+    ),
     durability=st.sampled_from(["durable", "ephemeral"]),
 )
 def test_it_is_the_whole_one_without_the_input(
     path: list[Step],
     value: Any,
     key: str | None,
-    correlation_id: CorrelationId | None,
+    ids: dict[str, Any],
     durability: Any,
 ) -> None:
-    offered = PromptInput(
-        "hello", idempotency_key=key, correlation_id=correlation_id, durability=durability
-    )
+    offered = PromptInput("hello", idempotency_key=key, durability=durability, **ids)
     state = InputState.of(offered, NOW)
     for step in path:
         state = step(state, value)

@@ -340,6 +340,52 @@ STORE: Final = (
         "store/test_doubt_and_fences.py::test_a_fenced_driver_gives_its_runtime_up",
     ),
     Bug(
+        "PostgreSQL skips the fence",
+        "meerkat/store/postgres_statements.py",
+        "AND runtimes.fence = given.expected ",
+        "",
+        "store/test_postgres_commits.py::test_two_writers_of_one_runtime_never_both_write",
+    ),
+    Bug(
+        "PostgreSQL takes a commit of what is in other hands",
+        "meerkat/store/postgres_statements.py",
+        " AND {_MINE_OR_NOBODYS}",
+        "",
+        "store/test_postgres_sharing.py"
+        "::TestSharedPostgresStore::test_who_commits_first_has_a_runtime_and_others_are_told_who",
+    ),
+    Bug(
+        "who has lost its name goes on",
+        "meerkat/store/postgres_statements.py",
+        "AND {_I_AM_THERE} AND",
+        "AND",
+        "store/test_postgres_sharing.py"
+        "::TestSharedPostgresStore::test_a_namesake_ends_the_lease_of_the_one_before",
+    ),
+    Bug(
+        "an offer does not wait for a commit of its runtime",
+        "meerkat/store/postgres_statements.py",
+        'ORDER BY runtime_id FOR SHARE), "\n    "room',
+        'ORDER BY runtime_id), "\n    "room',
+        "store/test_postgres_offers.py"
+        "::test_a_runtime_that_is_retired_at_the_same_moment_takes_nothing_in",
+    ),
+    Bug(
+        "who is stopped within a commit holds up who takes over",
+        "meerkat/store/postgres_sharing.py",
+        "if me is not None and after is None:",
+        "if me is not None and after is not None:",
+        "store/test_postgres_leases.py::test_who_is_stopped_within_a_commit_holds_up_nobody",
+    ),
+    Bug(
+        "a commit in doubt is taken for one that did not happen",
+        "meerkat/store/postgres_writer.py",
+        "if written and self._became(",
+        "if not written and self._became(",
+        "store/test_postgres_sessions.py"
+        "::test_a_commit_whose_answer_is_lost_is_known_to_have_happened",
+    ),
+    Bug(
         "the memory store takes a writer that missed a commit",
         "meerkat/store/memory.py",
         "if stored != batch.expected_fence:",
@@ -453,8 +499,8 @@ STORE: Final = (
     Bug(
         "pruning takes the receipt of a run whose contributor is whole",
         "meerkat/store/memory_prune.py",
-        "if any(each in shelf.whole or each in shelf.active for each in named):",
-        "if all(each in shelf.whole or each in shelf.active for each in named):",
+        "if any(each in shelf.payloads or each in shelf.active for each in named):",
+        "if all(each in shelf.payloads or each in shelf.active for each in named):",
         "reliability/test_07_stores_agree.py"
         "::TestMemoryStore::test_a_run_keeps_its_receipts_until_every_contributor_has_gone",
     ),

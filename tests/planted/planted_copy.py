@@ -1,12 +1,13 @@
-"""Copies of the two packages, and what tests say of them in a process of their own."""
+"""Copies of the two packages, and what tests say of them in a process of their own.
+
+Such a process is a fork of one that has imported all but the two packages and the tests.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 import planted_witness as witness
 from attrs import frozen
 from planted_bug import Bug
+from warm_starts import WarmStart
+
+from meerkat.testing.postgres_server import URL_VARIABLE, postgres_url
 
 TOP = Path(__file__).resolve().parents[2]
 PACKAGES = ("meerkat", "actors")
@@ -26,6 +30,15 @@ WAIT_S = 3
 
 PROCESS_S = 110
 """Seconds until the process is given up: its tests take a few."""
+
+IMPORTED = (
+    *("_pytest.assertion.rewrite", "_pytest.config", "_pytest.terminal", "_pytest.python"),
+    *("_pytest.runner", "_pytest.tmpdir", "_pytest.monkeypatch", "_pytest.junitxml"),
+    *("asyncio", "attrs", "cattrs.preconf.orjson", "concurrent.futures.thread", "orjson"),
+    *("hypothesis", "hypothesis.stateful", "multiprocessing.context", "psycopg", "psycopg_pool"),
+    *("pykka", "sqlite3", "uuid6"),
+)
+"""What the packages and the tests need, and no copy changes."""
 
 
 @frozen
@@ -62,36 +75,41 @@ def plant(bug: Bug, copy: Path) -> None:
     Path(cache_from_source(str(source))).unlink(missing_ok=True)
 
 
-def run(copy: Path, tests: Iterable[str], *options: str) -> Verdict:
+def warm_start() -> WarmStart:
+    """A process whose forks run tests, each against the copy that it stands in."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    own = {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what is not needed costs half of the time
+        "MEERKAT_WAIT_S": str(WAIT_S),
+        URL_VARIABLE: postgres_url(),  # one server for all of them
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    return WarmStart(kept | own, "pytest", *IMPORTED)
+
+
+def run(start: WarmStart, copy: Path, tests: Iterable[str], *options: str) -> Verdict:
     """Run tests of ours against a copy."""
     report = copy / "report.json"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    paths = (str(copy), str(Path(__file__).parent))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "--tb=line", "-c", str(TOP / "pyproject.toml")),
+    with (copy / "said.txt").open("w+b") as said, Path(os.devnull).open("rb") as nothing:
+        status = start.begin(
+            *("-q", "--tb=line", "-c", str(TOP / "pyproject.toml")),
             *("-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", witness.__name__),
             *(f"--rootdir={TOP}", f"--timeout={TEST_S}", *options),
             *(str(TOP / "tests" / test) for test in tests),
-        ],
-        cwd=copy,
-        env={
-            **kept,
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what is not needed costs half of the time
-            "MEERKAT_WAIT_S": str(WAIT_S),
-            "PYTHONPATH": os.pathsep.join(paths),
-            witness.COPY: str(copy),
-            witness.REPORT: str(report),
-        },
-        capture_output=True,
-        text=True,
-        timeout=PROCESS_S,
-        check=False,
-    )
+            cwd=copy,
+            streams=(nothing.fileno(), said.fileno(), said.fileno()),
+            **{
+                "PYTHONPATH": os.pathsep.join([str(copy), str(Path(__file__).parent)]),
+                witness.COPY: str(copy),
+                witness.REPORT: str(report),
+            },
+        ).wait(PROCESS_S)
+        said.seek(0)
+        output = said.read().decode(errors="replace")[-6000:]
     failures = json.loads(report.read_text()) if report.exists() else []
     return Verdict(
-        done.returncode,
+        status,
         tuple(f"{each['test']}: {each['said']}" for each in failures),
         all(each["honest"] for each in failures),
-        done.stdout[-4000:] + done.stderr[-2000:],
+        output,
     )

@@ -77,15 +77,20 @@ def formatted_statements(tree: ast.AST) -> list[str]:
 
 def _called_by_functions(tree: ast.AST) -> set[str]:
     """The names of functions, but for those of one module that it uses at its import alone."""
-    functions = [each for each in ast.walk(tree) if isinstance(each, _Function)]
-    used = {
-        node.id if isinstance(node, ast.Name) else node.attr
-        for function in functions
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name | ast.Attribute)
-    }
-    names = {getattr(each, "name", "") for each in functions}
-    return {name for name in names if name in used or not name.startswith("_")} | {""}
+    uses: dict[str, set[str]] = {}
+    for function in ast.walk(tree):
+        if isinstance(function, _Function):
+            uses.setdefault(getattr(function, "name", ""), set()).update(_named_in(function))
+    called = {name for name in uses if name.startswith("__") or not name.startswith("_")} | {""}
+    while found := {name for each in called for name in uses.get(each, ())} & uses.keys() - called:
+        called |= found
+    return called
+
+
+def _named_in(function: ast.AST) -> Iterable[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield node.id if isinstance(node, ast.Name) else node.attr
 
 
 def statements(tree: ast.AST) -> int:

@@ -1,4 +1,4 @@
-"""One command: the tests of the reliability table, and their figures in docs/reliability.md.
+"""One command: the tests of the reliability table, and their figures on its page in the docs.
 
 ``python tests/reliability/table.py`` runs them at the sizes of every commit, ``--release`` at
 those before a release, which takes most of a day; ``--jobs 2`` on two processes. What stands
@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
-PAGE = TOP / "docs" / "reliability.md"
+PAGE = TOP / "docs" / "explanation" / "reliability.md"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 TESTS = [
@@ -32,6 +32,7 @@ TESTS = [
     "tests/actors/test_plane_canary.py",
     "tests/actors/test_plane_limits.py",
     "tests/actors/test_plane_live_limit.py",
+    "tests/ray/test_ray_nodes.py",
     "tests/store/test_sqlite_connections.py",
     "tests/store/test_sqlite_file.py",
 ]

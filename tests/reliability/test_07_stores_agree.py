@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 from attrs import frozen
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from stores_here import STORES, TestMemoryStore, TestSqliteStore  # noqa: F401 - they are the cases
+from stores_here import (  # noqa: F401 - they are the cases
+    STORES,
+    TestMemoryStore,
+    TestPostgresStore,
+    TestSqliteStore,
+)
 
 from meerkat.errors import StoreError
 from meerkat.store import Batch, MemoryStore, Pruned, RuntimeStore
@@ -27,6 +32,8 @@ QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A folder in memory: what is shown here needs no disk."""
 MODEL = "memory"
 OTHERS = sorted(set(STORES) - {MODEL})
+SCRIPTS = {"postgres": (60, 2_000), "sqlite": (300, 20_000)}
+"""How many are played, on every commit and before a release. A server is slow to be empty."""
 SERIES = 6
 """A long test is several short ones, each with scripts of its own."""
 
@@ -72,7 +79,7 @@ def play(
 def test_a_script_has_the_same_answers_and_reads(
     name: str, series: int, sized: Sized, figure: Figure
 ) -> None:
-    scripts = sized(300, 20_000) // SERIES
+    scripts = sized(*SCRIPTS[name]) // SERIES
     with tempfile.TemporaryDirectory(dir=QUICK) as folder:
         places = (Path(folder, str(number)) for number in count())
 

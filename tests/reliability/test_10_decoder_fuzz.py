@@ -58,7 +58,13 @@ def strictly(data: bytes) -> Any:
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 
 
-LEFT_OFF: dict[str, Any] = {"history": [], "details": [], "turn_metadata": {}}
+LEFT_OFF: dict[str, Any] = {
+    "history": [],
+    "details": [],
+    "turn_metadata": {},
+    "redriven": [],
+    "skipped": [],
+}
 """What says nothing when it is empty, and is not written; None is not, either."""
 
 
@@ -176,5 +182,4 @@ def lets_an_error_through(type_: Any, data: bytes) -> Any:
     ],
 )
 def test_a_decoder_that_is_not_strict_is_found(decode: Decode, wrong: str) -> None:
-    found = Counter(verdict(*spoiled(number), decode) for number in range(2_000))
-    assert found[wrong] > 0
+    assert any(verdict(*spoiled(number), decode) == wrong for number in range(50_000))

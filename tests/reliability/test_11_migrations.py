@@ -22,7 +22,8 @@ from migration_kills import PROGRAM, Binding
 from actors import ControlPlane
 from meerkat import IdempotencyKey, InputId, LogicalRuntimeId, RunContext, RunOutput, StagedInput
 from meerkat.errors import StoreError
-from meerkat.store import RuntimeStore, SqliteStore
+from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
+from meerkat.store.copying import copy_store
 from meerkat.store.schema import MIGRATIONS, SCHEMA_VERSION
 from meerkat.testing.processes import Children
 from meerkat.testing.store_rows import R1, batch
@@ -78,6 +79,19 @@ def test_a_file_is_read_as_when_it_was_written(file: CorpusFile, tmp_path: Path)
     following = SqliteStore(path)
     assert_read(following, file)
     following.close()
+
+
+@each_file
+def test_a_file_is_copied_as_when_it_was_written(file: CorpusFile, tmp_path: Path) -> None:
+    """Out of whatever schema, which stays as it is."""
+    path = file.unpack(tmp_path)
+    before = path.read_bytes()
+    source, target = SqliteStore(path), MemoryStore()
+    report = copy_store(source, target)
+    source.close()
+    assert report.is_finished
+    assert_read(target, file)
+    assert path.read_bytes() == before
 
 
 def test_a_difference_would_be_seen(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_page_without_marks_is_not_written() -> None:
 
 
 def test_the_page_has_a_row_for_every_test_and_every_risk() -> None:
-    lines = [f"{number} name: count 1" for number in range(1, 13)]
+    lines = [f"{number} name: count 1" for number in range(1, 14)]
     lines += [f"{risk}: count 1" for risk in RISKS]
     page = with_figures(PAGE.read_text(), lines, "Measured on a day.")
     assert page.count("| count 1 |") == len(lines)

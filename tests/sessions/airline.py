@@ -94,6 +94,12 @@ def replay_until_killed(context: RunContext, primitive: StagedInput) -> RunOutpu
     return replay(context, primitive)
 
 
+def replay_slowly(context: RunContext, primitive: StagedInput) -> RunOutput:
+    """The same, and a model takes its time."""
+    context.cancelled.wait(1)
+    return replay(context, primitive)
+
+
 def replay_unreliably(context: RunContext, primitive: StagedInput) -> RunOutput:
     """The same, but about every third first or second attempt fails, before or after."""
     chance = zlib.crc32(f"{primitive.contributing_input_ids[0]}/{context.attempt}".encode()) % 6

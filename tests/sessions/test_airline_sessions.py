@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from airline import (
@@ -20,13 +21,14 @@ from airline import (
     recorded_inputs,
     replay_unreliably,
 )
-from checks import check_all_replayed, stored_receipts
+from checks import check_all_replayed, check_replayed, stored_receipts
 
 from actors import ControlPlane
 from actors.settings import MAX_CONCURRENT_RUNS
 from meerkat import Input, InputId, from_json
 from meerkat.limits import Backoff
-from meerkat.store import SqliteStore
+from meerkat.store import PostgresStore, SqliteStore
+from meerkat.testing.postgres_server import postgres_url
 
 pytestmark = needs_recordings
 
@@ -129,6 +131,21 @@ def test_order_holds_across_failures_retries_and_restarts(tmp_path: Path) -> Non
                 assert outcome.kind.value == "completed", outcome
     assert len(accepted) == SESSION_COUNT
     check_all_replayed(path)
+
+
+def test_a_plane_over_postgres_replays_every_session() -> None:
+    store = PostgresStore(postgres_url(), schema=f"a{uuid4().hex}")
+    with ControlPlane(
+        store=store, executor=replay_unreliably, backoff=Backoff(base_s=0.001)
+    ) as plane:
+        lines = recorded_inputs()
+        plane.register_many({line["runtime_id"]: None for line in lines})
+        submitted = [plane.submit(line["runtime_id"], _input(line)) for line in lines]
+        for submission in submitted:
+            outcome = submission.completion.result(120)
+            assert outcome.kind.value == "completed", outcome
+    check_replayed(store)
+    store.close()
 
 
 def _input(line: dict[str, Any]) -> Input:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from copy_builders import Made, store_of
 from hypothesis import HealthCheck, settings
 
 from meerkat.store import MemoryStore, RuntimeStore, SqliteStore
+from meerkat.store.copyable import CopyableStore
 
 settings.register_profile(
     "store",
@@ -39,3 +42,16 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[RuntimeStore]:
     made: RuntimeStore = MemoryStore() if request.param == "memory" else SqliteStore(path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    """Makes an empty store of a kind; all are closed at the end."""
+    with ExitStack() as opened:
+
+        def make(kind: str) -> CopyableStore:
+            store = store_of(kind, tmp_path)
+            opened.callback(store.close)
+            return store
+
+        yield make

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from pathlib import Path
 
+import meerkat.store
 from meerkat.store import Order, SqliteStore
 from meerkat.testing.store_conformance.summaries import fill
 from meerkat.testing.store_rows import R2, R3, START
+
+
+def test_no_statement_numbers_its_values_which_pythons_to_come_refuse() -> None:
+    folder = Path(meerkat.store.__file__).parent
+    texts = {path.name: path.read_text() for path in folder.glob("sqlite*.py")}
+    assert "sqlite_listing.py" in texts
+    assert [name for name, text in texts.items() if re.search(r"[?]\d", text)] == []
 
 
 def test_a_row_that_cannot_be_read_is_listed_with_what_is_wrong(

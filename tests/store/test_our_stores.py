@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from meerkat import InputPhase
@@ -43,6 +45,8 @@ def test_behind_an_input_that_nobody_knows_there_is_no_page(store: RuntimeStore)
 def test_store_urls() -> None:
     assert isinstance(open_store("memory:"), MemoryStore)
     assert str(open_store("sqlite:///a.db")).endswith("a.db')")
-    for url in ("sqlite://", "sqlite:///", "postgres://x", "a.db", ""):
+    for url in ("sqlite://", "sqlite:///", "mysql://x", "a.db", ""):
         with pytest.raises(StoreError, match="unknown store URL"):
             open_store(url)
+    with pytest.raises(TypeError, match="a store URL is a text, not PosixPath"):
+        open_store(Path("a.db"))  # type: ignore[arg-type]

@@ -88,6 +88,43 @@ def test_a_forked_child_does_not_keep_its_parents_lock(path: Path) -> None:
         again.close()
 
 
+def test_who_owns_it_is_read_without_getting_in_the_way(path: Path) -> None:
+    def own(it: Child) -> None:
+        store = SqliteStore(path)
+        store.acquire()
+        it.say("owned")
+        it.wait()
+
+    assert ownership.said_owner(path) is None
+    store = SqliteStore(path)
+    store.acquire()
+    assert ownership.said_owner(path) == ownership.this_process()
+    store.close()
+    assert ownership.said_owner(path) is None
+    with child(own) as owner:
+        assert owner.heard() == "owned"
+        assert f"process {owner.pid} (" in str(ownership.said_owner(path))
+        owner.kill()
+    assert ownership.said_owner(path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nobody", "process 0 (x)", "process 99999999999999999999 (x)"]
+)
+def test_a_file_that_names_nobody_who_lives_names_nobody(path: Path, text: str) -> None:
+    path.with_name("sessions.db-owner").write_text(text)
+    assert ownership.said_owner(path) is None
+
+
+def test_a_forked_child_leaves_its_parents_name_where_it_is(path: Path) -> None:
+    store = SqliteStore(path)
+    store.acquire()
+    with child(lambda it: (store.close(), it.say("closed"))) as other:
+        assert other.heard() == "closed"
+    assert ownership.said_owner(path) == ownership.this_process()
+    store.close()
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_store_that_is_dropped_unclosed_is_no_owner(path: Path) -> None:
     SqliteStore(path).acquire()

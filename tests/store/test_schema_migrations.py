@@ -30,7 +30,7 @@ from meerkat.store.rows import (
     runtime_columns,
 )
 from meerkat.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from meerkat.store.sqlite import _WITH_WORK
+from meerkat.store.sqlite import _READS
 from meerkat.store.sqlite_prune import _FORGET_RUNS, _WHOLE
 from meerkat.testing.store_rows import (
     R1,
@@ -176,7 +176,7 @@ def test_finding_work_passes_over_what_has_none(path: Path) -> None:
     """Each part goes through an index of what has work; the rest is looked up by its id."""
     store = SqliteStore(path)
     store.commit(batch(R1))
-    plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {_WITH_WORK}")]
+    plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {_READS.with_work}")]
     scans = {step.split(" USING ")[0]: step for step in plan if step.startswith("SCAN")}
     assert "runtimes_with_news" in scans["SCAN runtimes"]
     assert "inputs_active" in scans["SCAN inputs"]

@@ -253,7 +253,7 @@ def as_nobody(folder: Path, *attempts: str) -> list[str]:
         store = SqliteStore(folder / "a.db")
         for attempt in attempts:
             try:
-                getattr(store, attempt)()
+                getattr(store, attempt)(*([batch(R2)] if attempt == "commit" else []))
                 it.say("done")
             except StoreError as error:
                 it.say(str(error))
@@ -276,8 +276,31 @@ def test_a_file_one_may_not_read_is_a_store_error(open_folder: Path) -> None:
         (open_folder / "a.db").chmod(0)
         (open_folder / "a.db-owner").chmod(0)
     owning, reading = as_nobody(open_folder, "acquire", "list_runtimes")
+    advice = "see who owns the file and its folder, and their modes"
     assert owning == f"Store error: {open_folder}/a.db-owner: Permission denied"
-    assert reading == f"Store error: {open_folder}/a.db: unable to open database file"
+    assert reading == f"Store error: {open_folder}/a.db: unable to open database file; {advice}"
+
+
+def test_a_file_one_may_only_read_says_where_to_look(open_folder: Path) -> None:
+    store = SqliteStore(open_folder / "a.db")
+    store.commit(batch(R1))
+    store.close()
+    (open_folder / "a.db").chmod(0o444)
+    (open_folder / "a.db-owner").unlink()
+    open_folder.chmod(0o777)
+    (writing,) = as_nobody(open_folder, "commit")
+    if os.geteuid() == 0:  # any other may not write to the folder, and is told so
+        assert "attempt to write a readonly database; even who reads" in writing
+
+
+def test_a_folder_one_may_not_write_to_is_said_to_whoever_only_reads(open_folder: Path) -> None:
+    store = SqliteStore(open_folder / "a.db")
+    store.commit(batch(R1))
+    store.close()
+    (open_folder / "a.db").chmod(0o644)
+    open_folder.chmod(0o755)
+    (reading,) = as_nobody(open_folder, "list_runtimes")
+    assert "even who reads has to be able to write to its folder" in reading
 
 
 def test_a_folder_one_may_not_enter_is_a_store_error(open_folder: Path) -> None:

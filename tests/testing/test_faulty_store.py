@@ -27,6 +27,7 @@ ARGUMENTS = {
     "load_input": 2,
     "load_input_by_key": 2,
     "load_known_inputs": 3,
+    "load_payloads": 2,
     "offer": 2,
     "page_summaries": 0,
     "prune": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -12,6 +13,16 @@ import meerkat.testing as kit
 def test_every_name_is_found() -> None:
     assert sorted(kit.__all__) == sorted(kit._WHERE)
     assert all(getattr(kit, name) is not None for name in kit.__all__)
+
+
+@pytest.mark.parametrize("module", ["meerkat.testing", "meerkat.store"])
+def test_whoever_looks_around_is_shown_names_that_are_not_loaded_yet(module: str) -> None:
+    program = (
+        f"import {module} as it\n"
+        "missing = set(it.__all__) - set(dir(it))\n"
+        "assert not missing, missing\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_run_that_waits_lets_others_run() -> None:
 
     with Simulation() as sim:
         plane = sim.plane(waits)
-        plane.register_many("abc")
+        plane.register_many([*"abc"])
         handles = [plane.submit(each, PromptInput(each)).completion for each in "abc"]
         assert [handle.result().result for handle in handles] == ["a", "b", "c"]
         assert HOUR_S <= sim.now < 2 * HOUR_S

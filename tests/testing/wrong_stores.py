@@ -20,7 +20,7 @@ from meerkat import IdempotencyKey, InputId, InputState, LogicalRuntimeId, RunId
 from meerkat.conversation import AppendMessages, SessionSnapshot
 from meerkat.errors import Fenced, RecoveryCorruption, StoreError
 from meerkat.limits import Retention
-from meerkat.ops_snapshot import OpsSnapshot
+from meerkat.ops_snapshot import OperationRow, OpsSnapshot
 from meerkat.receipts import RunBoundaryReceipt
 from meerkat.store import (
     Batch,
@@ -248,6 +248,25 @@ class RepeatsAtThePagesStart(MemoryStore):
         return Page((again, *page.items)[:limit], page.next)
 
 
+class ListsTheGivenUpById(MemoryStore):
+    def page_abandoned_inputs(
+        self, runtime_id: LogicalRuntimeId, *, after: str | None = None, limit: int = 1000
+    ) -> Page[InputState]:
+        found = super().page_abandoned_inputs(runtime_id, limit=10_000).items
+        ids = sorted((each for each in found), key=lambda each: str(each.input_id))
+        behind = [each for each in ids if after is None or str(each.input_id) > after]
+        more = len(behind) > limit
+        return Page(tuple(behind[:limit]), str(behind[limit - 1].input_id) if more else None)
+
+
+class ForgetsWhatTheFinishedSaid(MemoryStore):
+    def load_payloads(
+        self, runtime_id: LogicalRuntimeId, input_ids: Sequence[InputId]
+    ) -> dict[InputId, bytes]:
+        active = {state.input_id for state in self.load_active_inputs(runtime_id)}
+        return super().load_payloads(runtime_id, [each for each in input_ids if each in active])
+
+
 class TakesTheNearestReceipt(MemoryStore):
     def load_boundary_receipt(
         self, runtime_id: LogicalRuntimeId, run_id: RunId, sequence: int
@@ -362,6 +381,45 @@ class WritesWhenItIsClosed(SqliteStore):
         super().close()
 
 
+class ListsInputsByKey(MemoryStore):
+    """It lists all inputs in the order of another listing."""
+
+    def page_inputs(self, runtime_id: LogicalRuntimeId, **options: Any) -> Page[InputRow]:
+        page = super().page_inputs(runtime_id, **options)
+        return evolve(page, items=tuple(sorted(page.items, key=lambda row: _key_of(row.state))))
+
+
+class KeepsAPayloadInPlace(MemoryStore):
+    """It has an input say something again that was cut down."""
+
+    def page_inputs(self, runtime_id: LogicalRuntimeId, **options: Any) -> Page[InputRow]:
+        page = super().page_inputs(runtime_id, **options)
+        return evolve(
+            page, items=tuple(InputRow(row.state, row.payload or b"") for row in page.items)
+        )
+
+
+class ListsTheEpochsOwn(MemoryStore):
+    """It knows the operations of the present epoch only."""
+
+    def page_operations(self, runtime_id: LogicalRuntimeId, **options: Any) -> Page[OperationRow]:
+        row, page = self.load_runtime(runtime_id), super().page_operations(runtime_id, **options)
+        items = [each for each in page.items if row and each.epoch_id == row.epoch_id]
+        return evolve(page, items=tuple(items))
+
+
+class ErasesTheRowAlone(MemoryStore):
+    def erase(self, runtime_id: LogicalRuntimeId, *, limit: int = 1000) -> bool:
+        shelf = self._shelves.get(runtime_id, Shelf())
+        shelf.row = None
+        self._note_work(runtime_id, shelf)
+        return True
+
+
+def _key_of(state: InputState) -> str:
+    return "" if state.idempotency_key is None else state.idempotency_key.value
+
+
 class _NoLock:
     held = True
 
@@ -438,6 +496,8 @@ WRONG: Final = (
     Wrong(OrdersByIdOfInput, "admission_order_holds_over_the_sign_bit"),
     Wrong(SkipsAtThePagesEnd, "receipts_are_listed_once_those_of_a_run_in_sequence"),
     Wrong(RepeatsAtThePagesStart, "finished_inputs_are_listed_once_in_one_order"),
+    Wrong(ListsTheGivenUpById, "abandoned_inputs_are_listed_once_as_they_came"),
+    Wrong(ForgetsWhatTheFinishedSaid, "what_an_input_says_is_there_whatever_became_of_it"),
     Wrong(TakesTheNearestReceipt, "receipts_are_found_by_their_exact_key"),
     Wrong(DropsTheBytes, "snapshots_are_byte_equal"),
     Wrong(ShowsEveryEpoch, "an_epoch_sees_its_own_live_operations_only"),
@@ -445,6 +505,14 @@ WRONG: Final = (
     Wrong(PrunesTheSpared, "a_run_that_is_spared_is_left_alone"),
     Wrong(PrunesKeys, "a_pruned_input_keeps_all_but_policy_and_history"),
     Wrong(PrunesTooMuchAtOnce, "a_step_prunes_no_more_than_it_is_allowed"),
+    Wrong(ListsInputsByKey, "all_inputs_are_listed_as_they_came_with_what_they_say", (_C.COPIES,)),
+    Wrong(
+        KeepsAPayloadInPlace,
+        "an_input_that_was_cut_down_is_listed_without_what_it_said",
+        (_C.COPIES,),
+    ),
+    Wrong(ListsTheEpochsOwn, "operations_of_every_epoch_are_listed_by_their_place", (_C.COPIES,)),
+    Wrong(ErasesTheRowAlone, "an_erased_runtime_was_never_there_and_the_others_are", (_C.COPIES,)),
     Wrong(HasManyOwners, "a_store_has_one_owner_until_it_is_closed"),
     Wrong(StaysClosed, "a_closed_store_opens_again_with_the_next_call"),
     Wrong(MemoryStore, "the_next_instance_reads_all_of_it", (_C.DURABLE,)),
