@@ -50,7 +50,9 @@ def serve(plane: ControlPlane) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            # A join without end is not woken by a signal that came just before it.
+            while thread.is_alive():
+                thread.join(timeout=1.0)
 
 
 def main() -> None:
