@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from page_blocks import TOP
@@ -45,6 +46,18 @@ def test_a_link_of_a_file_that_is_included(on_site: Callable[[str, str], str]) -
     assert on_site("[a](../docs/images/peers.png)", "benchmarks/README.md").endswith(
         "(/images/peers.png)"
     )
+
+
+SOURCES = sorted(
+    path for part in ("*.md", "benchmarks/*.md", "docs/**/*.md") for path in TOP.glob(part)
+)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(TOP)))
+def test_every_link_of_the_pages_leads_somewhere(
+    on_site: Callable[[str, str], str], source: Path
+) -> None:
+    on_site(source.read_text(encoding="utf-8"), str(source.relative_to(TOP)))
 
 
 def test_a_link_to_what_no_page_shows_ends_the_build(on_site: Callable[[str, str], str]) -> None:
