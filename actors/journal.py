@@ -1,7 +1,8 @@
 """Journal: the one writer, which commits whatever waits in one transaction.
 
-While one group is on its way to the disk the next one gathers. A lone batch never waits for
-company, nor for another thread: where nothing else is to be done, the thread that brings it
+While one group is on its way to the disk the next one gathers; after a group of several the
+journal's own thread waits a little for as many again (actors.company). A lone batch never waits
+for company, nor for another thread: where nothing else is to be done, the thread that brings it
 commits it, and saves two changes of thread. A bad batch never fails its neighbours.
 
 A writer that fails, for another reason than a StoreError, is restarted after a pause. Of the
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import pykka
 
+from actors.company import Company
 from actors.counts import JournalCounts
 from actors.logs import without_text
 from actors.threaded import ActorThreads, ThreadedActor
@@ -83,6 +85,9 @@ class Journal:
         self._waiting: deque[Entry] = deque()
         self._in_hand: set[Entry] = set()
         self._lock = threading.Lock()
+        self._company = Company()
+        self._together = threading.Condition(self._lock)
+        self._gathers = False
         self._awake = False
         self._closed = False
         self._threads = threads or ActorThreads()
@@ -108,6 +113,7 @@ class Journal:
         """
         with self._lock:
             self._closed = True
+            self._together.notify_all()
         if self._actor is None:
             return True
         try:
@@ -127,6 +133,8 @@ class Journal:
             closed = self._closed
             if not closed:
                 self._waiting.append(entry)
+                if self._gathers and self._is_together():
+                    self._together.notify()
         if closed or self._actor is None:
             entry.tell(ControlPlaneStopped())
         else:
@@ -140,8 +148,8 @@ class Journal:
                 if self._awake or not self._waiting:
                     return
                 self._awake = mine = True
-            if not self._after_turn(self._commit_one_group, self.failed):
-                self._wake()
+            if self._company_s() > 0 or not self._after_turn(self._commit_one_group, self.failed):
+                self._wake()  # no worker of the pool waits: it has turns to do
         except BaseException:
             if mine:
                 self._awake = False
@@ -191,14 +199,33 @@ class Journal:
             self._awake = bool(self._waiting)
             return self._awake
 
+    def _gather(self) -> None:
+        """Wait for the batches that come together, while they may be on their way."""
+        left_s = self._company_s()
+        if left_s > 0 and not self._closed:
+            self._gathers = True
+            try:
+                self._together.wait_for(self._is_together, left_s)
+            finally:
+                self._gathers = False
+
+    def _company_s(self) -> float:
+        """How long the writer would wait for company, in seconds."""
+        return self._company.wait_s(len(self._waiting), self._monotonic())
+
+    def _is_together(self) -> bool:
+        return self._closed or self._company.is_together(len(self._waiting))
+
     def _take(self, group: list[Entry]) -> None:
         with self._lock:
+            self._gather()
             taken = list(islice(self._waiting, BATCHES_A_GROUP))
             self._in_hand.update(taken)  # first, so that each is somewhere
             group.extend(self._waiting.popleft() for _ in taken)
 
     def _commit(self, group: list[Entry]) -> None:
         reached(FailPoint.GROUP_TAKEN)
+        begun = self._monotonic()
         try:
             answers = self._store.commit_many([entry.batch for entry in group])
         except StoreError as error:
@@ -207,6 +234,7 @@ class Journal:
         self.counts.group(landed, len(group) - landed)
         reached(FailPoint.GROUP_WRITTEN)
         now = self._monotonic()
+        self._company.committed(len(group), begun, now)
         for entry, answer in zip(group, answers, strict=True):
             if answer is None:
                 self._note_served(entry.runtime_id, now)
