@@ -70,6 +70,10 @@ class AsyncFeed(Generic[T]):
                 await woken
         raise StopAsyncIteration
 
+    def next_ready(self) -> T | None:
+        """The next one, or None when there is none just now. Waits for nothing."""
+        return None if self._closed or self._feed is None else self._feed.next_ready()
+
     def close(self) -> None:
         """End it; whoever waits for something learns that. Idempotent, waits for nothing."""
         self._closed = True

@@ -110,7 +110,11 @@ GOALS: Final = (
     Goal("idle durable ingest, to one raw commit", "ingest", OURS, "raw-commit", 2.5, 1.5),
     *(
         Goal(f"{what}, to DBOS {label}", job, OURS_ON_SERVER, peer, 5, 10)
-        for peer, label in (("dbos-queue", "with its queue"), ("dbos-direct", "without a queue"))
+        for peer, label in (
+            ("dbos-queue-step", "with its queue, the work in a step"),
+            ("dbos-queue", "with its queue"),
+            ("dbos-direct", "without a queue"),
+        )
         for job, what in (
             ("pipelined", "pipelined over 100 sessions"),
             ("callers", "8 synchronous callers"),

@@ -56,7 +56,7 @@ def test_the_limits_of_the_live_page_are_the_real_ones() -> None:
         f"| actions at once | {desk.ACTS_MAX} |",
         f"| time an action is waited for | {sources.ACT_TIMEOUT_S:g} s |",
         f"| open streams | {streams.STREAMS_MAX} |",
-        f"| events to one reader | {streams.BURST} in a row, then a pause of {streams.PAUSE_S} s |",
+        f"| events to one reader | {streams.BURST} together, then a pause of {streams.PAUSE_S} s |",
         f"| {serving.HEAD_BYTES_MAX // 1024} KiB; {actions.BODY_BYTES_MAX // 1024} KiB |",
         f"| time for the head, and for the body, to arrive | {serving.HEAD_S:g} s |",
         f"| time that a reader may read nothing | {app.SEND_S:g} s |",
