@@ -21,7 +21,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from actors.clock import Clock, SystemClock
 from actors.light import LightEvent
 from actors.ray.looks import ShardLook
-from actors.ray.remote import ShardAway
+from actors.ray.remote import ShardAway, ShardNotMade
 from actors.ray.shard import POLL_S, ShardPlan, ShardProcess
 from actors.ray.silence import Silence
 from actors.ray.wire import Call, Numbered, Welcome
@@ -203,7 +203,7 @@ class RayShard:
                 with self._lock:
                     if self._handle is handle:
                         self._handle = None
-            raise ShardAway(_first_line(error)) from error
+            raise _away(self.name, error) from error
         self._silence.answered(self._clock.monotonic())
         return answer
 
@@ -253,6 +253,14 @@ class RayShard:
 
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _away(name: str, error: BaseException) -> ShardAway:
+    """What Ray has said; where the shard could not be made, that is in its last line."""
+    if isinstance(error, ActorDiedError) and error.actor_init_failed:
+        why = str(error).strip().splitlines()[-1]
+        return ShardNotMade(f"shard {name} could not be made: {why}")
+    return ShardAway(_first_line(error))
 
 
 def _quietly(work: Callable[[], object]) -> None:

@@ -43,9 +43,9 @@ PAUSES_S: Final = (0.05, 1.0)
 class Line:
     """One front door's line to one shard. Thread-safe.
 
-    ``welcomed`` is called with every greeting, and ``ended`` when the shard has said its last,
-    on a thread of the line. ``first`` gives what a shard that knows of nothing is told before
-    all else; it is quick, and takes no lock.
+    ``welcomed`` is called with every greeting, ``away`` with why one had no answer, and ``ended``
+    when the shard has said its last, on a thread of the line. ``first`` gives what a shard that
+    knows of nothing is told before all else; it is quick, and takes no lock.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Line:
         clock: Clock,
         welcomed: Callable[[Welcome], object],
         ended: Callable[[], object],
+        away: Callable[[ShardAway], object],
         first: Callable[[], list[Errand]] = list,
     ) -> None:
         self.remote = remote
@@ -63,6 +64,7 @@ class Line:
         self.counts = LineCounts()
         self._welcomed = welcomed
         self._ended = ended
+        self._is_away = away
         self._first = first
         self._threads = threads
         self._changed = LightCondition()
@@ -289,14 +291,16 @@ class Line:
         """Greet the shard until it answers, unless the other thread has since ``token``."""
         with self._connecting:
             pause_s, longest_s = PAUSES_S
+            said: set[str] = set()
             if away is not None and not self._over:
-                logger.warning("a shard does not answer: %s", away)
+                self._tell_away(away, said)
                 self._pause(pause_s)
             while self._token == token and not self._over:
                 try:
                     known_as = None if self._spoiled else token
                     welcome = self.remote.hello(known_as, self._next)
-                except ShardAway:
+                except ShardAway as error:
+                    self._tell_away(error, said)
                     welcome = None
                 if welcome is not None and welcome.opened and welcome.token == token:
                     return
@@ -307,6 +311,13 @@ class Line:
                         return
                 self._pause(pause_s)
                 pause_s = min(2 * pause_s, longest_s)
+
+    def _tell_away(self, away: ShardAway, said: set[str]) -> None:
+        """Log why the shard does not answer, unless that was ``said`` since it last did."""
+        self._is_away(away)
+        if str(away) not in said and not self._over:
+            said.add(str(away))
+            logger.warning("a shard does not answer: %s", away)
 
     def _pause(self, pause_s: float) -> None:
         with self._changed:

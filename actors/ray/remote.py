@@ -16,6 +16,10 @@ class ShardAway(Exception):
     """The shard does not answer now: it is being started anew, or cannot be reached."""
 
 
+class ShardNotMade(ShardAway):
+    """Its process could not make it, on any node: the next one most likely cannot, either."""
+
+
 class Remote(Protocol):
     """A shard, as one front door reaches it. Thread-safe; every call may raise ShardAway."""
 

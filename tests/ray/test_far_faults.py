@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import cast
 
 import pytest
@@ -13,14 +15,16 @@ from actors.light import LightEvent
 from actors.ray import RayControlPlane
 from actors.ray.desk import Desk
 from actors.ray.errand import Errand
+from actors.ray.greetings import Greetings
 from actors.ray.line import Line
 from actors.ray.owed import Owed
-from actors.ray.remote import LineCounts, Remote
-from actors.ray.wire import BYTES_MAX, CALLS_MAX, Answer, Call, Refusal
+from actors.ray.remote import LineCounts, Remote, ShardAway, ShardNotMade
+from actors.ray.wire import BYTES_MAX, CALLS_MAX, Answer, Call, Refusal, Welcome
 from actors.replies import Reply
 from actors.run_places import RunThreads
 from meerkat import Accepted, EventGap, LogicalRuntimeId, RuntimeEventEnvelope, RuntimeState
 from meerkat.errors import (
+    CallTimedOut,
     CommitUnknown,
     ControlPlaneStopped,
     NotInThisProcess,
@@ -447,6 +451,7 @@ def test_what_is_owed_is_asked_for_in_the_order_of_the_calls() -> None:
         clock=SystemClock(),
         welcomed=lambda _: None,
         ended=lambda: None,
+        away=lambda _: None,
     )
     a, calls = LogicalRuntimeId("a"), [b"first", b"second", b"third"]
     line.put(*(Errand("ingest", a, each, Reply()) for each in calls))
@@ -458,3 +463,51 @@ def test_what_is_owed_is_asked_for_in_the_order_of_the_calls() -> None:
         (b"second", False),
         (b"third", True),
     ]
+
+
+class NeverThere:
+    """A shard that cannot be made; how often it was greeted, until it was enough."""
+
+    def __init__(self, whys: list[str]) -> None:
+        self.whys = whys
+        self.enough = threading.Event()
+
+    def hello(self, *_: object) -> Welcome:
+        if len(self.whys) == 1:
+            self.enough.set()
+        raise ShardAway(self.whys.pop(0) if len(self.whys) > 1 else self.whys[0])
+
+
+def test_why_a_shard_is_away_is_logged_once_and_is_what_a_start_fails_with(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.ray.line.PAUSES_S", (0.001, 0.001))
+    making = "it is being made"
+    remote = NeverThere([making, "No module named 'a'", making, making])
+    greetings = Greetings()
+    line = Line(
+        cast("Remote", remote),
+        threads=RunThreads(),
+        clock=SystemClock(),
+        welcomed=partial(greetings.came, 0),
+        ended=lambda: None,
+        away=greetings.is_away,
+    )
+    line.start()
+    assert remote.enough.wait(WAIT_S)
+    with pytest.raises(CallTimedOut, match="start") as refused:
+        greetings.wait(1, 0.001, "start", patient=False)
+    assert str(refused.value.__cause__) == making
+    line.end()
+    line.wait_until_left(WAIT_S)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a shard does not answer: it is being made",
+        "a shard does not answer: No module named 'a'",
+    ]
+
+
+def test_a_shard_that_could_not_be_made_is_why_a_start_fails_at_once() -> None:
+    greetings = Greetings()
+    greetings.is_away(ShardNotMade("shard a could not be made: No module named 'a'"))
+    with pytest.raises(StoreError, match="No module named 'a'"):
+        greetings.wait(1, WAIT_S, "start", patient=False)
