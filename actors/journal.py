@@ -1,9 +1,10 @@
 """Journal: the one writer, which commits whatever waits in one transaction.
 
 While one group is on its way to the disk the next one gathers; after a group of several the
-journal's own thread waits a little for as many again (actors.company). A lone batch never waits
-for company, nor for another thread: where nothing else is to be done, the thread that brings it
-commits it, and saves two changes of thread. A bad batch never fails its neighbours.
+journal's own thread waits a little for as many again (actors.company). A batch that comes by
+itself, as all that one caller waits for do, waits for no company, nor for another thread: where
+nothing else is to be done, the thread that brings it commits it, and saves two changes of thread.
+A bad batch never fails its neighbours.
 
 A writer that fails, for another reason than a StoreError, is restarted after a pause. Of the
 batches it had in hand nobody knows whether they were written, which is what they are told.
@@ -12,7 +13,6 @@ batches it had in hand nobody knows whether they were written, which is what the
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -22,6 +22,7 @@ import pykka
 
 from actors.company import Company
 from actors.counts import JournalCounts
+from actors.light import LightCondition
 from actors.logs import without_text
 from actors.threaded import ActorThreads, ThreadedActor
 from meerkat.errors import CommitUnknown, ControlPlaneStopped, MeerkatError, StoreError
@@ -84,10 +85,9 @@ class Journal:
         self._failed = failed
         self._waiting: deque[Entry] = deque()
         self._in_hand: set[Entry] = set()
-        self._lock = threading.Lock()
+        self._lock = LightCondition()
         self._company = Company()
-        self._together = threading.Condition(self._lock)
-        self._gathers = False
+        self._is_gathering = False
         self._awake = False
         self._closed = False
         self._threads = threads or ActorThreads()
@@ -113,7 +113,7 @@ class Journal:
         """
         with self._lock:
             self._closed = True
-            self._together.notify_all()
+            self._lock.notify_all()
         if self._actor is None:
             return True
         try:
@@ -133,8 +133,8 @@ class Journal:
             closed = self._closed
             if not closed:
                 self._waiting.append(entry)
-                if self._gathers and self._is_together():
-                    self._together.notify()
+                if self._is_gathering and self._is_together():
+                    self._lock.notify_all()
         if closed or self._actor is None:
             entry.tell(ControlPlaneStopped())
         else:
@@ -148,7 +148,7 @@ class Journal:
                 if self._awake or not self._waiting:
                     return
                 self._awake = mine = True
-            if self._company_s() > 0 or not self._after_turn(self._commit_one_group, self.failed):
+            if self._left_s() > 0 or not self._after_turn(self._commit_one_group, self.failed):
                 self._wake()  # no worker of the pool waits: it has turns to do
         except BaseException:
             if mine:
@@ -201,17 +201,17 @@ class Journal:
 
     def _gather(self) -> None:
         """Wait for the batches that come together, while they may be on their way."""
-        left_s = self._company_s()
+        left_s = self._left_s()
         if left_s > 0 and not self._closed:
-            self._gathers = True
+            self._is_gathering = True
             try:
-                self._together.wait_for(self._is_together, left_s)
+                self._company.waited(came=self._lock.wait_for(self._is_together, left_s))
             finally:
-                self._gathers = False
+                self._is_gathering = False
 
-    def _company_s(self) -> float:
-        """How long the writer would wait for company, in seconds."""
-        return self._company.wait_s(len(self._waiting), self._monotonic())
+    def _left_s(self) -> float:
+        """How long the writer is to wait for company, in seconds."""
+        return self._company.left_s(len(self._waiting), self._monotonic())
 
     def _is_together(self) -> bool:
         return self._closed or self._company.is_together(len(self._waiting))

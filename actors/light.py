@@ -131,6 +131,11 @@ class LightEvent(threading.Event):
         self._cond = LightCondition()
         self._flag = False
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set; says whether it is. The main thread looks up now and then."""
+        with self._cond:
+            return self._cond.wait_for(self.is_set, timeout)
+
 
 class LightSemaphore:
     """A number of places. Thread-safe."""

@@ -8,7 +8,7 @@ loses events, and is told so, and holds up nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -36,9 +36,14 @@ TICK_S: Final = 1.0
 BURST: Final = 256
 """So many events are sent together, if they are there; then a reader waits."""
 
+PIECE_BYTES: Final = 64 * 1024
+"""Of those so much at a time, or one event that is larger: a reader has its time for each."""
+
 PAUSE_S: Final = 0.1
 """How long it waits then, whatever comes: to wake the event loop for an event, to build it and to
 send it costs more than to decide about it."""
+
+Told = RuntimeEventEnvelope | EventGap
 
 _SIGN_OF_LIFE: Final = b":\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
@@ -141,15 +146,27 @@ async def event_texts(
         except StopAsyncIteration:
             break
         else:
-            told = [first]
-            while len(told) < BURST and (more := feed.next_ready()) is not None:
-                told.append(more)
-            yield b"".join(_text_of(each, numbered=numbered, payload=payload) for each in told)
+            for piece in _pieces(first, feed, numbered=numbered, payload=payload):
+                yield piece
             await streams.pause(PAUSE_S)
     yield _END
 
 
-def _text_of(told: RuntimeEventEnvelope | EventGap, *, numbered: bool, payload: bool) -> bytes:
+def _pieces(first: Told, feed: AsyncSubscription, **how: bool) -> Iterator[bytes]:
+    """What is there, BURST events at most, in pieces that a reader has time enough to read."""
+    told: Told | None = first
+    piece, count = b"", 0
+    while told is not None:
+        piece, count = piece + _text_of(told, **how), count + 1
+        if len(piece) >= PIECE_BYTES:
+            yield piece
+            piece = b""
+        told = feed.next_ready() if count < BURST else None
+    if piece:
+        yield piece
+
+
+def _text_of(told: Told, *, numbered: bool, payload: bool) -> bytes:
     if isinstance(told, EventGap):
         return _event("gap", dump(to_document(told)))
     document = to_document(told)

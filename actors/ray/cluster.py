@@ -8,6 +8,7 @@ by the front door that has placed it, and one that hangs is killed by it, to be 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -47,6 +48,10 @@ _OURS: Final = frozenset({
     "get_if_exists", "max_restarts", "max_task_retries", "name", "namespace", "lifetime",
 })  # fmt: skip
 """What is not the host's to say."""
+
+
+_NAMES_AN_ERROR: Final = re.compile(r"[A-Za-z_][\w.]*: ")
+"""How a traceback has the line that says what was raised."""
 
 
 class _PlacedShard(ShardProcess):
@@ -203,7 +208,8 @@ class RayShard:
                 with self._lock:
                     if self._handle is handle:
                         self._handle = None
-            raise _away(self.name, error) from error
+            placed_here = self._placing is not None
+            raise away_of(self.name, error, placed_here=placed_here) from error
         self._silence.answered(self._clock.monotonic())
         return answer
 
@@ -255,10 +261,15 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _away(name: str, error: BaseException) -> ShardAway:
-    """What Ray has said; where the shard could not be made, that is in its last line."""
-    if isinstance(error, ActorDiedError) and error.actor_init_failed:
-        why = str(error).strip().splitlines()[-1]
+def away_of(name: str, error: BaseException, *, placed_here: bool) -> ShardAway:
+    """What Ray has said of a shard that gives no answer.
+
+    Where it could not be made, that is the last line that names an error; who has not placed it
+    waits for who has, and may place it again.
+    """
+    if placed_here and isinstance(error, ActorDiedError) and error.actor_init_failed:
+        named = [line for line in str(error).splitlines() if _NAMES_AN_ERROR.match(line)]
+        why = named[-1] if named else _first_line(error)
         return ShardNotMade(f"shard {name} could not be made: {why}")
     return ShardAway(_first_line(error))
 

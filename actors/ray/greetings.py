@@ -14,36 +14,40 @@ class Greetings:
     def __init__(self) -> None:
         self._changed = LightCondition()
         self._opened: set[int] = set()
-        self._trouble: MeerkatError | None = None
-        self._away: ShardAway | None = None
+        self._troubles: dict[int, MeerkatError] = {}
+        self._away: dict[int, ShardAway] = {}
 
     def came(self, number: int, welcome: Welcome) -> None:
         """A shard has greeted."""
         with self._changed:
+            self._away.pop(number, None)
             if welcome.opened:
                 self._opened.add(number)
+                self._troubles.pop(number, None)
             elif welcome.trouble is not None:
-                self._trouble = welcome.trouble
+                self._troubles[number] = welcome.trouble
             self._changed.notify_all()
 
-    def is_away(self, away: ShardAway) -> None:
-        """A shard does not answer, and is greeted again: what would be the cause of a timeout."""
+    def is_away(self, number: int, away: ShardAway) -> None:
+        """A shard does not answer, and is greeted again."""
         with self._changed:
-            self._away = away
+            self._away[number] = away
             if isinstance(away, ShardNotMade):
-                self._trouble = StoreError(str(away))
+                self._troubles[number] = StoreError(str(away))
                 self._changed.notify_all()
 
     def wait(self, count: int, timeout_s: float, call: str, *, patient: bool) -> None:
-        """Wait until so many are open; raise the first trouble, unless ``patient``.
+        """Wait until so many are open; raise the trouble of one, at once unless ``patient``.
 
-        In the end it is CallTimedOut, whose cause is why a shard has not answered.
+        Without any it is CallTimedOut, whose cause is why a shard has not answered.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: len(self._opened) == count or (not patient and self._trouble is not None),
+                lambda: len(self._opened) == count or (not patient and bool(self._troubles)),
                 timeout_s,
             )
             if len(self._opened) == count:
                 return
-            raise self._trouble or CallTimedOut(call, timeout_s) from self._away
+            for trouble in self._troubles.values():
+                raise trouble
+            raise CallTimedOut(call, timeout_s) from next(iter(self._away.values()), None)

@@ -137,7 +137,7 @@ class RayLife:
                 clock=self._clock,
                 welcomed=partial(greetings.came, number),
                 ended=self._has_ended,
-                away=greetings.is_away,
+                away=partial(greetings.is_away, number),
                 first=partial(self.attached.again, number, len(remotes)),
             )
             for number, remote in enumerate(remotes)

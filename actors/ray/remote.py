@@ -17,7 +17,7 @@ class ShardAway(Exception):
 
 
 class ShardNotMade(ShardAway):
-    """Its process could not make it, on any node: the next one most likely cannot, either."""
+    """Its process could not make it: the next one most likely cannot, unless on another node."""
 
 
 class Remote(Protocol):

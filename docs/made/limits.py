@@ -26,7 +26,7 @@ _PAGE: Final = {
     asked: ("PAGE_MAX", "PAYLOADS_MAX"),
     desk: ("READS_MAX", "ACTS_MAX"),
     sources: ("ACT_TIMEOUT_S",),
-    streams: ("STREAMS_MAX", "BURST", "PAUSE_S", "QUIET_S"),
+    streams: ("STREAMS_MAX", "BURST", "PIECE_BYTES", "PAUSE_S", "QUIET_S"),
     serving: ("HEAD_BYTES_MAX", "HEAD_S"),
     actions: ("BODY_BYTES_MAX", "BODY_S"),
     app: ("SEND_S",),

@@ -76,7 +76,7 @@ def test_nothing_of_the_behaviour_is_replaced() -> None:
         *("__module__", "__doc__", "__init__", "__parameters__", "__orig_bases__"),
         *("__dict__", "__weakref__", "__static_attributes__", "__firstlineno__"),
     }
-    assert {name for name in vars(LightEvent) if not name.startswith("__")} == set()
+    assert {name for name in vars(LightEvent) if not name.startswith("__")} == {"wait"}
 
 
 def test_two_futures_share_nothing() -> None:
@@ -294,6 +294,24 @@ def test_the_main_thread_looks_up_by_itself(timeout: float | None) -> None:
     condition, looks = LightCondition(), iter([False, False, True])
     with condition:
         assert condition.wait_for(lambda: next(looks), timeout)
+
+
+def test_the_main_thread_looks_up_while_it_waits_for_an_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a signal just before a long wait, a second SIGTERM at a stop say, waits as long."""
+    monkeypatch.setattr("actors.light.LOOK_UP_S", 0.001)
+    looks: list[float | None] = []
+    waited_for = LightCondition._waited_for
+
+    def watched(self: LightCondition, holds: Callable[[], bool], timeout: float | None) -> bool:
+        looks.append(timeout)
+        return waited_for(self, holds, timeout)
+
+    monkeypatch.setattr(LightCondition, "_waited_for", watched)
+    assert not LightEvent().wait(0.01)
+    assert len(looks) > 1
+    assert all(each is not None and each <= 0.001 for each in looks)
 
 
 def test_no_signal_comes_between_taking_the_lock_and_being_about_to_give_it_back() -> None:

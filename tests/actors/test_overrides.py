@@ -46,7 +46,7 @@ MEANT: dict[str, set[str]] = {
     "actors.host_loop.HostLoop": {"_wind_up", "begin", "call", "is_missed", "is_used", "stop"},
     "actors.journal.JournalActor": {"on_message_failed", "on_receive", "on_stop"},
     "actors.light.LightAnswer": {"_condition", "get"},
-    "actors.light.LightEvent": {"_cond", "_flag"},
+    "actors.light.LightEvent": {"_cond", "_flag", "wait"},
     "actors.light.LightFuture": FUTURE,
     "actors.pool.PooledActor": {
         "_actor_ref",

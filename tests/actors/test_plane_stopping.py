@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -40,6 +40,7 @@ def test_a_stop_lets_the_runs_in_hand_end_and_keeps_the_rest(open_plane: OpenPla
         stopping = threads.submit(plane.stop)
         while not system_of(plane).calls._refusing:
             decided_or_stopped(plane)
+        assert not wait([stopping], 0.2).done  # time enough for a stop that waits for nobody
         agent.release()
         result_of(stopping)
     assert result_of(submitted[0].completion).result == "re: 1"

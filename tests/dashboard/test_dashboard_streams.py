@@ -25,7 +25,8 @@ from actors import ControlPlane
 from actors.dashboard import Dashboard
 from actors.dashboard import streams as streams_module
 from actors.dashboard.streams import STREAMS_MAX
-from meerkat import PromptInput
+from meerkat import PromptInput, RuntimeEventEnvelope
+from meerkat.events import ProjectionEvent
 from meerkat.limits import Limits
 from meerkat.store import MemoryStore
 
@@ -382,3 +383,54 @@ def test_a_stream_that_is_refused_takes_no_place(page: Dashboard) -> None:
             assert (await answered(page, asking)).status == 404
 
     on_a_loop(main)
+
+
+class Told:
+    """A feed that has told so much already, and ends then."""
+
+    def __init__(self, *told: RuntimeEventEnvelope) -> None:
+        self._left = list(told)
+
+    async def __anext__(self) -> RuntimeEventEnvelope:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
+
+    def next_ready(self) -> RuntimeEventEnvelope | None:
+        return self._left.pop(0) if self._left else None
+
+
+def pieces_of(texts: list[str]) -> list[str]:
+    """What a stream sends of these, the sign of life and the end left out."""
+    events = [
+        RuntimeEventEnvelope(runtime_id="a", sequence=number, event=ProjectionEvent(text))
+        for number, text in enumerate(texts)
+    ]
+
+    async def read() -> list[str]:
+        feed: Any = Told(*events)
+        streams = streams_module.Streams()
+        stream = streams_module.event_texts(feed, streams, numbered=True, payload=True)
+        return [piece.decode() async for piece in stream][1:-1]
+
+    return asyncio.run(read())
+
+
+def numbers_of(piece: str) -> list[int]:
+    return [int(line[4:]) for line in piece.splitlines() if line.startswith("id: ")]
+
+
+def test_what_is_there_is_sent_together_and_nothing_of_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "BURST", 3)
+    monkeypatch.setattr(streams_module, "PAUSE_S", 0.001)
+    assert [numbers_of(piece) for piece in pieces_of(["said"] * 7)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_a_piece_is_no_longer_than_a_reader_has_time_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "PIECE_BYTES", 1_000)
+    pieces = pieces_of(["x" * 2_000, "y", "z", "x" * 2_000, "y"])
+    assert [numbers_of(piece) for piece in pieces] == [[0], [1, 2, 3], [4]]

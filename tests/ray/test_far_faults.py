@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from time import monotonic
 from typing import cast
 
 import pytest
@@ -31,6 +32,7 @@ from meerkat.errors import (
     RuntimeUnavailable,
     StoreError,
 )
+from meerkat.shards import Shard
 from meerkat.store import MemoryStore, RuntimeRow
 
 
@@ -491,7 +493,7 @@ def test_why_a_shard_is_away_is_logged_once_and_is_what_a_start_fails_with(
         clock=SystemClock(),
         welcomed=partial(greetings.came, 0),
         ended=lambda: None,
-        away=greetings.is_away,
+        away=partial(greetings.is_away, 0),
     )
     line.start()
     assert remote.enough.wait(WAIT_S)
@@ -508,6 +510,36 @@ def test_why_a_shard_is_away_is_logged_once_and_is_what_a_start_fails_with(
 
 def test_a_shard_that_could_not_be_made_is_why_a_start_fails_at_once() -> None:
     greetings = Greetings()
-    greetings.is_away(ShardNotMade("shard a could not be made: No module named 'a'"))
+    away = ShardNotMade("shard a could not be made: No module named 'a'")
+    soon = threading.Timer(0.05, greetings.is_away, (0, away))
+    soon.start()
+    began = monotonic()
     with pytest.raises(StoreError, match="No module named 'a'"):
         greetings.wait(1, WAIT_S, "start", patient=False)
+    assert monotonic() - began < WAIT_S
+    soon.join()
+
+
+def welcome(*, opened: bool, trouble: StoreError | None = None) -> Welcome:
+    return Welcome(token="", shard=Shard(number=0, of=2), opened=opened, trouble=trouble)
+
+
+def test_what_one_shard_had_and_got_over_is_no_reason_for_another() -> None:
+    greetings = Greetings()
+    greetings.is_away(0, ShardNotMade("shard a could not be made"))
+    greetings.came(0, welcome(opened=True))
+    greetings.is_away(1, ShardAway("its node is slow"))
+    with pytest.raises(CallTimedOut) as refused:
+        greetings.wait(2, 0.01, "start", patient=False)
+    assert str(refused.value.__cause__) == "its node is slow"
+
+
+def test_the_trouble_of_a_shard_keeps_its_own_cause() -> None:
+    greetings = Greetings()
+    greetings.is_away(1, ShardAway("its node is slow"))
+    trouble = StoreError("the password is wrong")
+    trouble.__cause__ = OSError("the true reason")
+    greetings.came(0, welcome(opened=False, trouble=trouble))
+    with pytest.raises(StoreError, match="password") as refused:
+        greetings.wait(2, WAIT_S, "start", patient=False)
+    assert isinstance(refused.value.__cause__, OSError)

@@ -14,8 +14,10 @@ import ray
 from ray_builders import LONG_S, answer, ray_plane, until
 
 from actors.ray import RayControlPlane, cluster, control_plane
-from actors.ray.cluster import NAMESPACE
+from actors.ray.cluster import NAMESPACE, RayShard
+from actors.ray.remote import ShardAway
 from actors.ray.shard import shard_name
+from actors.ray.wire import Welcome
 from meerkat import Accepted, PromptInput, RunOutput, RuntimeEventEnvelope
 from meerkat.errors import CallTimedOut, ControlPlaneStopped, StoreError
 from meerkat.store import PostgresStore
@@ -37,6 +39,10 @@ def name_of(plane: RayControlPlane) -> str:
     """What its shards are called by."""
     remote: Any = plane._shards.board.lines("test", 0)[0].remote
     return str(remote.name).rpartition("-shard-")[0]
+
+
+def is_away(*_: object) -> Welcome:
+    raise ShardAway("it does not answer")
 
 
 def worked(plane: RayControlPlane, texts: int = 1) -> None:
@@ -141,9 +147,11 @@ def test_another_front_door_is_one_to_the_same_shards(
     outcome = other.ingest(NAMES[1], PromptInput("from another"), timeout=LONG_S)
     assert plane.completion(NAMES[1], outcome).result(LONG_S).kind == "completed"
     assert plane.shards()[0].front_doors == 2
-    monkeypatch.setattr(control_plane, "START_WITHIN_S", 0.0)
-    with pytest.raises(CallTimedOut):
-        RayControlPlane.wrap(name)
+    with monkeypatch.context() as slow:
+        slow.setattr(control_plane, "START_WITHIN_S", 0.1)
+        slow.setattr(RayShard, "hello", is_away)
+        with pytest.raises(CallTimedOut):
+            RayControlPlane.wrap(name)
     worked(plane)  # who came and went has ended nothing
     with pytest.raises(StoreError, match="runs already"):
         RayControlPlane(postgres_url(), answer, name=name, schema=name).start()
