@@ -41,6 +41,10 @@ _PRESENT: Final = (
 )
 
 
+_TRIES: Final = 3
+"""Where nobody is found who has the lock: it was let go in between, and is free by now."""
+
+
 @frozen
 class Owner:
     """One that shares a schema, with a lease. Its id is given once."""
@@ -92,8 +96,12 @@ def own_with_others(address: Address, session: Session) -> None:
 
 def _take(address: Address, connection: Connection, lock: str) -> None:
     key = (_OWNS, key_of(address.schema))
-    if connection.execute(lock, key).fetchall() != [(True,)]:
-        raise PostgresInUse(address, connection.execute(_PRESENT, key).fetchall())
+    for left in reversed(range(_TRIES)):
+        if connection.execute(lock, key).fetchall() == [(True,)]:
+            return
+        present = connection.execute(_PRESENT, key).fetchall()
+        if present or not left:
+            raise PostgresInUse(address, present)
 
 
 class PostgresInUse(StoreInUse):
