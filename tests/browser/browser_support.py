@@ -20,8 +20,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from actors import ControlPlane
 from actors.dashboard import Served
 from meerkat import RunContext, RunOutput, StagedInput
+
+ServePlane = Callable[..., tuple[ControlPlane, Served]]
+"""Serves a plane as a test asks for it."""
 
 T = TypeVar("T")
 

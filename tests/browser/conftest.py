@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_support import FLAGS, WAIT_S, Agent, Page
+from browser_support import FLAGS, WAIT_S, Agent, Page, ServePlane
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -22,8 +22,6 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 NEEDS_BROWSER = "page"
 """The fixture of the tests that have a browser; the others here need none."""
-
-ServePlane = Callable[..., tuple[ControlPlane, Served]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser_support import WAIT_S, Agent, Page
-from conftest import ServePlane
+from browser_support import WAIT_S, Agent, Page, ServePlane
 from selenium.webdriver.common.keys import Keys
 
 from actors.verbs import VERBS

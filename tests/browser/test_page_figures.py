@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from browser_support import Page
-from conftest import ServePlane
+from browser_support import Page, ServePlane
 
 BOUNDS = [0.01, 0.1, 1.0]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from browser_support import Agent, Page
-from conftest import ServePlane
+from browser_support import Agent, Page, ServePlane
 from selenium.webdriver.common.keys import Keys
 
 from meerkat import PromptInput, RuntimeState

@@ -10,8 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from browser_support import WAIT_S, Agent, Page
-from conftest import ServePlane
+from browser_support import WAIT_S, Agent, Page, ServePlane
 
 from meerkat import PromptInput, RunContext, RunOutput, StagedInput
 

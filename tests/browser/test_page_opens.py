@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from browser_support import Agent, Page
-from conftest import ServePlane
+from browser_support import Agent, Page, ServePlane
 
 from meerkat import PromptInput
 

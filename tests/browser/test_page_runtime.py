@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from browser_support import WAIT_S, Agent, Page
-from conftest import ServePlane
+from browser_support import WAIT_S, Agent, Page, ServePlane
 
 from actors import ControlPlane
 from meerkat import PromptInput

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from browser_support import WAIT_S, Agent, Page
-from conftest import ServePlane
+from browser_support import WAIT_S, Agent, Page, ServePlane
 
 from actors import ControlPlane
 from actors.dashboard import Served, serve
