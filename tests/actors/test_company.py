@@ -113,7 +113,7 @@ class WatchedCompany(Company):
 
 
 class Office:
-    """A journal over a disk, and what it has told. Its wait has no bound but the clock's share."""
+    """A journal over a disk, and what it has told."""
 
     def __init__(self, took_s: float, after_turn: Any = lambda _call, _failed: False) -> None:
         self.clock = Clock()
